@@ -1,0 +1,36 @@
+# Two commands do all the set-up on a fresh Debian machine with Python 3.11:
+#   make quickstart   embedded data -> small sweep -> report and leaderboard
+#   make test         lint, types and the test-suite
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= camsweep-quickstart
+
+.PHONY: quickstart test lint types study clean
+
+quickstart: $(STAMP)
+	$(BIN)/camsweep quickstart --out $(OUT)
+
+test: $(STAMP) lint types
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+# Slow studies on the embedded data set; not part of `make test`.
+study: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The data: building, verifying and reading webdataset shards; the embedded data set."""

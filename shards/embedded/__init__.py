@@ -1,0 +1,1 @@
+"""The embedded data set: rendered, deterministic from a seed, nothing downloaded."""
