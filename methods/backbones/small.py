@@ -1,0 +1,103 @@
+"""SmallNet: the residual network of the embedded profile, small enough for one CPU core."""
+
+from __future__ import annotations
+
+import torch
+from camsweep.methods.backbones import Backbone, Features, freeze_batch_norm
+from torch import Tensor, nn
+from torch.nn import functional
+
+WIDTHS = (16, 24, 32, 48)
+
+
+class ConvNorm(nn.Module):
+    """A bias-free convolution followed by batch normalisation.
+
+    With frozen statistics the normalisation is an affine map per channel, so it is folded into the
+    weights on every call: the same function and the same gradients, without two passes over the
+    feature map.
+    """
+
+    def __init__(self, inside: int, outside: int, kernel: int, stride: int = 1, dilation: int = 1):
+        super().__init__()
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(inside, outside, kernel, stride, padding, dilation, bias=False)
+        self.norm = nn.BatchNorm2d(outside)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float [N, inside, H, W] to float [N, outside, H/stride, W/stride]."""
+        if self.norm.training:
+            return self.norm(self.conv(x))
+        norm, conv = self.norm, self.conv
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        weight = conv.weight * scale.view(-1, 1, 1, 1)
+        return functional.conv2d(
+            x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups
+        )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with a shortcut (projected where shape changes)."""
+
+    def __init__(self, inside: int, outside: int, stride: int = 1, dilation: int = 1):
+        super().__init__()
+        self.first = ConvNorm(inside, outside, 3, stride, dilation)
+        self.second = ConvNorm(outside, outside, 3, 1, dilation)
+        nn.init.constant_(self.second.norm.weight, 0.5)
+        same = inside == outside and stride == 1
+        self.shortcut = nn.Identity() if same else ConvNorm(inside, outside, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float [N, inside, H, W] to float [N, outside, H/stride, W/stride], rectified."""
+        inner = self.second(functional.relu(self.first(x)))
+        return functional.relu(inner + self.shortcut(x))
+
+
+class SmallNet(Backbone):
+    """Residual net with widths 16-24-32-48 and output stride 4: 96 pixels give 24 cells.
+
+    The side features are those of stages 2 and 3, both at stride 4.
+
+    Args:
+        train_norm: Let batch normalisation learn, and use batch statistics in training mode. Only
+            pretraining does; in trials statistics and affine parameters stay frozen, as in the
+            CAM recipes of the literature.
+    """
+
+    stride = 4
+    side_channels = (WIDTHS[1], WIDTHS[2])
+    channels = WIDTHS[3]
+
+    def __init__(self, train_norm: bool = False) -> None:
+        super().__init__()
+        self.train_norm = train_norm
+        self.stem = ConvNorm(3, WIDTHS[0], 3, stride=2)
+        self.stage1 = Residual(WIDTHS[0], WIDTHS[0])
+        self.stage2 = Residual(WIDTHS[0], WIDTHS[1], stride=2)
+        self.stage3 = Residual(WIDTHS[1], WIDTHS[2])
+        self.stage4 = Residual(WIDTHS[2], WIDTHS[3], dilation=2)
+        self.train()
+
+    def forward(self, x: Tensor) -> Features:
+        """Compute features.
+
+        Args:
+            x: Normalised images, float [N, 3, H, W].
+
+        Returns:
+            Side features [N, 24, H/4, W/4] and [N, 32, H/4, W/4], last feature [N, 48, H/4, W/4]
+            (sizes rounded up), all >= 0.
+        """
+        low = self.stage1(functional.relu(self.stem(x)))
+        side2 = self.stage2(low)
+        side3 = self.stage3(side2)
+        return Features(side=(side2, side3), last=self.stage4(side3))
+
+    def train(self, mode: bool = True) -> SmallNet:
+        """Switch training mode; frozen normalisation stays in evaluation mode."""
+        super().train(mode)
+        if not self.train_norm:
+            freeze_batch_norm(self)
+        return self

@@ -1,0 +1,264 @@
+"""What every method is: a frozen config, a network, its losses and its maps.
+
+A new method is one new file in this package that ends with ``METHOD = Method(...)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor, nn
+
+from camsweep.shards.errors import InputError, nearest
+
+Stage = Literal["pretrain", "train", "localize", "evaluate"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def setting(default: Any, *, stage: Stage, help: str, **constraints: Any) -> Any:
+    """A config field that knows which stage of a trial it can change.
+
+    Args:
+        default: the value where a sweep says nothing.
+        stage: the first stage whose outcome depends on the field.
+        help: one line for ``camsweep sweeps`` and the docs, with the unit.
+        **constraints: pydantic constraints (``ge``, ``lt``, ...).
+
+    Returns:
+        A pydantic field.
+    """
+    return Field(default, description=help, json_schema_extra={"stage": stage}, **constraints)
+
+
+@dataclass(frozen=True)
+class SuperpixelSettings:
+    """What the training needs from ``camsweep.shards.superpixels``."""
+
+    s_n: int
+    compactness: float
+    scaling: str
+
+
+class TrialConfig(BaseModel):
+    """The settings that all methods share; one flat, frozen model a trial.
+
+    The defaults are the training and test settings of CPN's released code (methods CPN, SEAM and
+    their baseline): lr 0.01, crop 448, long side 448..768, batch 4, 8 epochs, tests at 4 scales.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    method: str = setting(..., stage="train", help="file in camsweep/methods")
+    seed: int = setting(0, stage="train", help="seed of every draw of the training", ge=0)
+
+    backbone: Literal["small", "resnet50"] = setting(
+        "resnet50", stage="pretrain", help="feature network"
+    )
+    pretrain: Literal["none", "embedded", "weights"] = setting(
+        "weights", stage="pretrain", help="where the backbone's first weights come from"
+    )
+    weights_sha256: str | None = setting(
+        None, stage="pretrain", help="SHA-256 of the weight file (pretrain: weights)"
+    )
+    pretrain_images: int = setting(2000, stage="pretrain", help="images of the pretraining", ge=1)
+    pretrain_epochs: int = setting(12, stage="pretrain", help="epochs of the pretraining", ge=1)
+    pretrain_seed: int = setting(0, stage="pretrain", help="seed of the pretraining", ge=0)
+
+    train_split: str = setting("train_aug", stage="train", help="split that is trained on")
+    crop: int = setting(448, stage="train", help="side of the training crop, pixels", ge=16)
+    resize_min: int = setting(448, stage="train", help="long side from, pixels; 0 = none", ge=0)
+    resize_max: int = setting(768, stage="train", help="long side to, pixels; 0 = no resize", ge=0)
+    flip: bool = setting(True, stage="train", help="mirror half of the training images")
+    jitter: tuple[Fraction, Fraction, Fraction, Annotated[float, Field(ge=0, le=0.5)]] = setting(
+        (0.3, 0.3, 0.3, 0.1), stage="train", help="brightness, contrast, saturation, hue"
+    )
+    gain: float = setting(0.0, stage="train", help="colour gain drawn from 1 +- gain", ge=0, lt=1)
+    epochs: int = setting(8, stage="train", help="passes over the training split", ge=1)
+    batch: int = setting(4, stage="train", help="images a step", ge=1)
+    lr: float = setting(0.01, stage="train", help="first learning rate of pretrained weights", gt=0)
+    lr_new_factor: float = setting(10.0, stage="train", help="lr factor of new layers", gt=0)
+    momentum: float = setting(
+        0.0005,
+        stage="train",
+        help="SGD momentum; papers say 0.9, the released optimiser uses the weight decay's value",
+        ge=0,
+        lt=1,
+    )
+    weight_decay: float = setting(0.0005, stage="train", help="L2 decay of weights", ge=0)
+    poly_power: float = setting(0.9, stage="train", help="exponent of the lr schedule", ge=0)
+    clip_norm: float = setting(0.0, stage="train", help="gradient norm limit; 0 = off", ge=0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", stage="train", help="training precision")
+
+    eval_split: str = setting("train", stage="localize", help="split whose maps are evaluated")
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = setting(
+        (0.5, 1.0, 1.5, 2.0), stage="localize", help="test scales, summed", min_length=1
+    )
+    flip_test: bool = setting(True, stage="localize", help="add the mirrored image's maps")
+    max_side: int = setting(0, stage="localize", help="shrink test images to; 0 = never", ge=0)
+    normalise: Literal["max", "minmax"] = setting(
+        "minmax", stage="localize", help="summed maps by their maximum, or min-max (SEAM, CPN)"
+    )
+
+    map: Literal["raw", "refined"] = setting(
+        "raw", stage="evaluate", help="the map of the headline metric"
+    )
+    thresholds: tuple[float, float, float] = setting(
+        (0.0, 0.99, 0.01), stage="evaluate", help="background thresholds: start, stop, step"
+    )
+
+    @model_validator(mode="after")
+    def _shared_checks(self) -> TrialConfig:
+        if 0 < self.resize_max < self.resize_min:
+            raise ValueError("resize_max is below resize_min; give a range, or 0 for no resize")
+        if self.pretrain == "embedded" and self.backbone != "small":
+            raise ValueError("pretrain: embedded trains the small network; set backbone: small")
+        if self.pretrain == "weights" and self.backbone != "resnet50":
+            raise ValueError("pretrain: weights is for resnet50; use embedded or none")
+        start, stop, step = self.thresholds
+        if not (0 <= start <= stop <= 2 and step > 0):
+            raise ValueError("thresholds must be start <= stop within 0..2 and a step above 0")
+        if len(set(self.scales)) != len(self.scales):
+            raise ValueError("scales names a scale twice")
+        return self
+
+    @property
+    def refines(self) -> bool:
+        """Whether the method gives a refined map beside the raw one."""
+        return False
+
+    @property
+    def headline(self) -> str:
+        """The map of the headline metric: ``map``, or ``raw`` where nothing refines."""
+        return self.map if self.refines else "raw"
+
+    def superpixels(self) -> SuperpixelSettings | None:
+        """The superpixels that the training needs, or None."""
+        return None
+
+    def inactive(self) -> set[str]:
+        """Names of the fields that cannot change the outcome under the other values."""
+        names: set[str] = set()
+        if self.pretrain != "embedded":
+            names |= {"pretrain_images", "pretrain_epochs", "pretrain_seed"}
+        if self.pretrain != "weights":
+            names.add("weights_sha256")
+        if self.resize_max == 0:
+            names.add("resize_min")
+        if not self.refines:
+            names.add("map")
+        return names
+
+    def active(self) -> dict[str, Any]:
+        """JSON-ready values of all fields that matter: what ids are made of."""
+        return self.model_dump(mode="json", exclude=self.inactive())
+
+    @classmethod
+    def stages(cls) -> dict[str, Stage]:
+        """The stage of every field."""
+        found: dict[str, Stage] = {}
+        for name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            if not isinstance(extra, dict) or "stage" not in extra:
+                raise TypeError(f"{cls.__name__}.{name} was not declared with setting(...)")
+            found[name] = extra["stage"]  # type: ignore[assignment]
+        return found
+
+
+@dataclass
+class Batch:
+    """One training step's data.
+
+    Attributes:
+        images: float [N, 3, H, W], normalised by the backbones' mean and deviation.
+        labels: float [N, C-1] of 0 and 1, foreground classes only.
+        superpixels: int64 [N, H, W], 0 = padding, or None.
+        generator: CPU generator of the step's hiding draws.
+    """
+
+    images: Tensor
+    labels: Tensor
+    superpixels: Tensor | None
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as the platform sees it.
+
+    Attributes:
+        name: the file's name.
+        title: how tables call it.
+        config: its config model.
+        build: ``(config, classes) -> network``; classes counts the background.
+        losses: ``(network, batch, config, progress 0..1) -> terms``; ``"loss"`` is their total.
+        maps: ``(network, images [N, 3, H, W], labels [N, C-1], config) -> maps`` of shape
+            [N, C-1, h, w], >= 0 and not yet normalised: ``"raw"`` and perhaps ``"refined"``.
+        recipe: raised by one whenever the code changes what the same config computes.
+    """
+
+    name: str
+    title: str
+    config: type[TrialConfig]
+    build: Callable[[Any, int], nn.Module]
+    losses: Callable[[nn.Module, Batch, Any, float], dict[str, Tensor]]
+    maps: Callable[[nn.Module, Tensor, Tensor, Any], dict[str, Tensor]]
+    recipe: int = 1
+
+
+def _modules() -> list[str]:
+    package = importlib.import_module("camsweep.methods")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+
+
+def method_names() -> list[str]:
+    """Every method of the package: the modules that export ``METHOD``."""
+    return [
+        name
+        for name in _modules()
+        if hasattr(importlib.import_module(f"camsweep.methods.{name}"), "METHOD")
+    ]
+
+
+def load_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        InputError: no such method; the line ends with the nearest name.
+    """
+    if name in _modules():
+        method = getattr(importlib.import_module(f"camsweep.methods.{name}"), "METHOD", None)
+        if isinstance(method, Method):
+            return method
+    raise InputError(f"method: there is no '{name}'{nearest(name, method_names())}")
+
+
+def make_config(values: Mapping[str, Any], where: str = "config") -> TrialConfig:
+    """A checked config from plain values.
+
+    Args:
+        values: field values; ``method`` chooses the model.
+        where: the file that the values came from, for the error line.
+
+    Raises:
+        InputError: one line with the file, the first wrong key and what would be right.
+    """
+    if "method" not in values:
+        raise InputError(f"{where}: method is missing; one of: {', '.join(method_names())}")
+    model = load_method(str(values["method"])).config
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = nearest(key, model.model_fields)
+            raise InputError(f"{where}: {key} is not a setting of {model.__name__}{hint}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] in {"value_error", "missing"} else f", not {first['input']!r}"
+        raise InputError(f"{where}: {key + ': ' if key else ''}{said}{got}") from None

@@ -1,0 +1,149 @@
+"""PCM (SEAM) and PRCM (CPN): refine a map by how alike the features of places and regions are."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from camsweep.methods.backbones import Features
+from camsweep.methods.normalize import EPS
+
+
+def pcm(maps: Tensor, embedded: Tensor) -> Tensor:
+    """Pixel correlation module: each place takes the map values of places with like features.
+
+    Affinity is ReLU of the cosine (L2, though the papers write an L1 norm), columns sum to 1.
+
+    Args:
+        maps: [N, C, H', W'], resized to the features' size.
+        embedded: g(X) [N, D, H, W].
+
+    Returns:
+        [N, C, H, W].
+    """
+    n, _, height, width = embedded.shape
+    spread = resize(maps, (height, width)).flatten(2)
+    unit = embedded.flatten(2)
+    unit = unit / (unit.norm(dim=1, keepdim=True) + EPS)
+    affinity = F.relu(unit.transpose(1, 2) @ unit)
+    # Dividing the product by the column sums is the same as dividing the affinity, and cheaper.
+    return ((spread @ affinity) / (affinity.sum(1, keepdim=True) + EPS)).view(n, -1, height, width)
+
+
+def spatial_gather(features: Tensor, maps: Tensor) -> Tensor:
+    """One feature a class, averaged over places with weights softmax(map) (before CPN eq. 11).
+
+    Args:
+        features: X [N, D, H, W].
+        maps: [N, C, H, W].
+
+    Returns:
+        Z [N, D, C].
+    """
+    weights = maps.flatten(2).softmax(-1)
+    return features.flatten(2) @ weights.transpose(1, 2)
+
+
+def prcm(classes: Tensor, embedded: Tensor, layout: str) -> Tensor:
+    """Pixel-region correlation: softmax over places of the likeness of class and place.
+
+    Args:
+        classes: phi(Z) [N, D, C], after ReLU.
+        embedded: g(X) [N, D, H, W], after ReLU, not L2-normalised.
+        layout: ``"paper"`` transposes phi(Z) to [N, C, D]; ``"code"`` reads its memory as
+            [N, C, D], as the released code does, which mixes classes and channels.
+
+    Returns:
+        [N, C, H, W]; every map sums to 1.
+    """
+    n, depth, count = classes.shape
+    query = classes.reshape(n, count, depth) if layout == "code" else classes.transpose(1, 2)
+    likeness = (query @ embedded.flatten(2)) * count**-0.5
+    return likeness.softmax(-1).view(n, count, *embedded.shape[-2:])
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear with aligned corners, as everywhere inside SEAM's and CPN's networks."""
+    if maps.shape[-2:] == torch.Size(size):
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=True)
+
+
+def centred(values: Tensor) -> Tensor:
+    """Minus the mean over the last axis."""
+    return values - values.mean(-1, keepdim=True)
+
+
+class Correlation(nn.Module):
+    """The refinement head: X from side features and image, then Y_pcm (+ Y_prcm).
+
+    X holds the image (3 channels) and both side features, each reduced to 1/8 of its channels
+    (512 -> 64 and 1024 -> 128 for ResNets as published, at least 16 for the small network); g and
+    phi map X to as many channels as the reduced features have (192). Inputs are detached: losses on
+    the refined map train only this head.
+    """
+
+    def __init__(
+        self,
+        side_channels: tuple[int, int],
+        *,
+        use_prcm: bool,
+        layout: str = "paper",
+        centre: bool = False,
+        stride: int = 1,
+    ) -> None:
+        """Build the head.
+
+        Args:
+            side_channels: channels of the two side features.
+            use_prcm: add Y_prcm.
+            layout: see ``prcm``.
+            centre: subtract the mean over places from g(X), and over classes from phi(Z).
+            stride: work on maps that are coarser by this factor, then resize back.
+        """
+        super().__init__()
+        low, high = (max(16, channels // 8) for channels in side_channels)
+        depth = low + high
+        self.low = nn.Conv2d(side_channels[0], low, 1, bias=False)
+        self.high = nn.Conv2d(side_channels[1], high, 1, bias=False)
+        self.g = nn.Conv2d(3 + depth, depth, 1, bias=False)
+        nn.init.kaiming_normal_(self.low.weight)
+        nn.init.kaiming_normal_(self.high.weight)
+        nn.init.xavier_uniform_(self.g.weight, gain=4)
+        if use_prcm:
+            self.phi = nn.Conv2d(3 + depth, depth, 1, bias=False)
+            nn.init.xavier_uniform_(self.phi.weight, gain=4)
+        self.use_prcm, self.layout, self.centre, self.stride = use_prcm, layout, centre, stride
+
+    def features(
+        self, images: Tensor, side: tuple[Tensor, Tensor], size: tuple[int, int]
+    ) -> Tensor:
+        """X [N, 3 + D, *size] from normalised images and side features."""
+        low, high = (resize(part.detach(), size) for part in side)
+        parts = [resize(images, size).to(low.dtype), F.relu(self.low(low)), F.relu(self.high(high))]
+        return torch.cat(parts, 1)
+
+    def refine(self, maps: Tensor, features: Tensor) -> Tensor:
+        """Y~ [N, C, H, W] of prepared maps (``normalize.correlation_input``) at X's size."""
+        embedded = self.g(features)
+        places = embedded.flatten(2)
+        refined = pcm(maps, centred(places).view_as(embedded) if self.centre else embedded)
+        if not self.use_prcm:
+            return refined
+        gathered = spatial_gather(features, maps)
+        classes = self.phi(gathered.unsqueeze(-1)).squeeze(-1)
+        if self.centre:
+            # Centred embeddings keep their sign: a ReLU would undo half of the centring.
+            classes, embedded = centred(classes), centred(places).view_as(embedded)
+        else:
+            classes, embedded = F.relu(classes), F.relu(embedded)
+        return refined + maps * prcm(classes, embedded, self.layout)
+
+    def forward(self, maps: Tensor, images: Tensor, features: Features) -> Tensor:
+        """Refined maps [N, C, h, w] at the size of ``maps``."""
+        height, width = maps.shape[-2:]
+        size = (-(-height // self.stride), -(-width // self.stride))
+        coarse = maps if self.stride == 1 else F.adaptive_avg_pool2d(maps, size)
+        refined = self.refine(coarse, self.features(images, features.side, size))
+        return resize(refined, (height, width))

@@ -1,0 +1,148 @@
+"""Test-time maps: several scales, mirrored too, summed at the image's size, label-masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from camsweep.methods.backbones import freeze_batch_norm
+from camsweep.methods.base import Method, TrialConfig
+from camsweep.methods.correlation import resize
+from camsweep.methods.normalize import normalise_test
+from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
+
+# Consecutive images of one size are run together up to this many pixels (16 of 96 x 96, or one
+# of 375 x 500). Constant, so that it cannot change a result between two runs.
+PIXELS_A_BATCH = 150_000
+
+Maps = dict[str, dict[str, Tensor]]
+
+
+def scale_name(scale: float) -> str:
+    """The key of a scale: ``0.5``, ``1``, ``1.5``."""
+    return f"{scale:g}"
+
+
+def to_input(image: npt.NDArray[np.uint8]) -> Tensor:
+    """uint8 [H, W, 3] -> normalised float32 [3, H, W]."""
+    values = torch.from_numpy(image.astype(np.float32)).div_(255)
+    values = (values - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    return values.permute(2, 0, 1).contiguous()
+
+
+def rescale(image: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint8]:
+    """Bicubic resize of the uint8 picture (PIL), sides rounded half to even as in the releases."""
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size == (width, height):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def shrink(
+    image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8] | None, max_side: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
+    """Picture and mask with a long side of at most ``max_side`` (0 = as they are)."""
+    long_side = max(image.shape[:2])
+    if max_side == 0 or long_side <= max_side:
+        return image, mask
+    small = rescale(image, max_side / long_side)
+    if mask is not None:
+        size = (small.shape[1], small.shape[0])
+        mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    return small, mask
+
+
+@torch.inference_mode()
+def localize(
+    method: Method,
+    net: nn.Module,
+    reader: Any,
+    config: TrialConfig,
+    device: torch.device | str = "cpu",
+    on_image: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Maps, npt.NDArray[np.uint8] | None]]:
+    """Maps of every image of a split, in order.
+
+    Args:
+        method: whose ``maps`` are used.
+        net: the trained network; it is put in eval mode.
+        reader: ``camsweep.shards.reader.SplitReader``.
+        config: scales, flip, normalisation, ``max_side``.
+        device: where the network runs.
+        on_image: called with the index after each image.
+
+    Yields:
+        ``(index, {map name: {"all" or scale: float32 [C-1, H, W] in 0..1}}, mask)``; a scale's own
+        maps and their sum are each normalised. Absent classes are 0 everywhere.
+    """
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    freeze_batch_norm(net).eval()
+    labels = torch.as_tensor(np.asarray(reader.labels))
+    group: list[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]] = []
+    for index in range(len(reader) + 1):
+        sample = reader[index] if index < len(reader) else None
+        if sample is not None:
+            image, mask = shrink(sample.image, sample.mask, config.max_side)
+            same = bool(group) and group[0][1].shape == image.shape
+            room = (len(group) + 1) * image.shape[0] * image.shape[1] <= PIXELS_A_BATCH
+        if group and (sample is None or not (same and room)):
+            chosen = labels[[entry[0] for entry in group]]
+            found = _localize_group(method, net, [e[1] for e in group], chosen, config, device)
+            for entry, maps in zip(group, found, strict=True):
+                yield entry[0], maps, entry[2]
+                if on_image is not None:
+                    on_image(entry[0])
+            group = []
+        if sample is not None:
+            group.append((index, image, mask))
+
+
+def _localize_group(
+    method: Method,
+    net: nn.Module,
+    images: list[npt.NDArray[np.uint8]],
+    labels: Tensor,
+    config: TrialConfig,
+    device: torch.device | str,
+) -> list[Maps]:
+    """Maps of images of one size. Only the classes of the labels are resized and kept."""
+    size = images[0].shape[:2]
+    image_of, class_of = torch.nonzero(labels > 0, as_tuple=True)
+    summed: dict[str, dict[str, Tensor]] = {}
+    for scale in config.scales:
+        inputs = torch.stack([to_input(rescale(image, scale)) for image in images])
+        inputs = inputs.to(device, memory_format=torch.channels_last)
+        views = [inputs, inputs.flip(-1)] if config.flip_test else [inputs]
+        for mirrored, view in enumerate(views):
+            found = method.maps(net, view, labels.to(device), config)
+            for name, maps in found.items():
+                present = maps[image_of, class_of][:, None].float()
+                # Two steps as released: the network's own upsampling, then to the picture's size.
+                present = resize(present, (view.shape[-2], view.shape[-1]))
+                present = present.flip(-1) if mirrored else present
+                if present.shape[-2:] != size:
+                    present = F.interpolate(present, size, mode="bilinear", align_corners=False)
+                scales = summed.setdefault(name, {})
+                key = scale_name(scale)
+                own = present[:, 0]
+                scales[key] = scales[key] + own if key in scales else own
+    for scales in summed.values():
+        scales["all"] = torch.stack(list(scales.values())).sum(0)
+
+    results: list[Maps] = [{name: {} for name in summed} for _ in images]
+    for name, scales in summed.items():
+        for key, maps in scales.items():
+            # One transfer a group and map, not one a class.
+            full = torch.zeros(*labels.shape, *size)
+            full[image_of, class_of] = normalise_test(maps, config.normalise).cpu()
+            for result, own in zip(results, full, strict=True):
+                result[name][key] = own
+    return results

@@ -1,0 +1,103 @@
+"""The loss terms of CPN (equations 5 to 10) and of SEAM that CPN's released code keeps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from camsweep.methods.normalize import EPS, background, keep_max
+
+
+def classification(scores: Tensor, labels: Tensor) -> Tensor:
+    """Multi-label soft margin loss of averaged scores.
+
+    Args:
+        scores: [N, C-1, H, W].
+        labels: [N, C-1] of 0 and 1.
+    """
+    return F.multilabel_soft_margin_loss(scores.mean((2, 3)), labels)
+
+
+def min_pooling(maps: Tensor) -> Tensor:
+    """Mean over the lowest quarter of places of the best value (SEAM's released code).
+
+    The papers do not name it; by SEAM's author it only moves the best background threshold.
+
+    Args:
+        maps: label-masked foreground maps [N, C, H, W], not normalised.
+    """
+    best = maps.amax(1).flatten(1)
+    count = best.shape[1] // 4
+    lowest = best.topk(count, largest=False, sorted=False).values
+    return F.relu(lowest).sum() / (count * best.shape[0])
+
+
+def tcp(whole: Tensor, first: Tensor, second: Tensor, *, renormalise: bool = False) -> Tensor:
+    """Triplet consistency: mean |lambda Y_h + (1 - lambda) Y_h' - Y_o| over foreground channels.
+
+    Args:
+        whole: Y_o [N, C-1, H, W], normalised and label-masked.
+        first: lambda Y_h.
+        second: (1 - lambda) Y_h'.
+        renormalise: divide the weighted sum by its maximum, so that a pair whose images fire at
+            different places is not asked to be as weak as its weights (not published).
+    """
+    pair = first + second
+    if renormalise:
+        pair = pair / (pair.amax((-2, -1), keepdim=True) + EPS)
+    return (pair - whole).abs().mean()
+
+
+def with_background(foreground: Tensor) -> Tensor:
+    """[N, C-1, H, W] -> [N, C, H, W] with channel 0 = 1 - best foreground."""
+    return torch.cat([background(foreground), foreground], 1)
+
+
+def one_hot(maps: Tensor, rule: str) -> Tensor:
+    """Keep the largest channel at each place: CPCR's target.
+
+    Args:
+        maps: [N, C, H, W], background first.
+        rule: ``"code"`` compares all channels, ``"seam"`` spares the background, ``"none"`` keeps
+            everything.
+    """
+    if rule == "none":
+        return maps
+    return keep_max(maps, spare=1 if rule == "seam" else 0)
+
+
+def mean_hardest(error: Tensor, share: float = 0.2) -> Tensor:
+    """Online hard example mining: mean of the largest ``share`` of elements of each sample."""
+    flat = error.flatten(1)
+    count = max(1, int(flat.shape[1] * share))
+    return flat.topk(count, dim=1, sorted=False).values.mean()
+
+
+def cpcr(
+    whole: Tensor,
+    weighted: tuple[Tensor, Tensor],
+    refined: tuple[Tensor, Tensor],
+    *,
+    rule: str = "code",
+    ohem: bool = True,
+) -> Tensor:
+    """Complementary cross regularisation: |Y_o - lambda Y_h - (1 - lambda) Y~_h'| and its mirror.
+
+    All maps are [N, C, H, W] with background first, which is not scaled by lambda.
+
+    Args:
+        whole: Y_o.
+        weighted: (lambda Y_h, (1 - lambda) Y_h').
+        refined: (lambda Y~_h, (1 - lambda) Y~_h').
+        rule: see ``one_hot``.
+        ohem: average the hardest 20 % of elements of each sample instead of all.
+
+    Returns:
+        The sum of both terms.
+    """
+    total = torch.zeros((), device=whole.device)
+    for target, other in ((weighted[0], refined[1]), (weighted[1], refined[0])):
+        error = (one_hot(whole - target, rule) - other).abs()
+        total = total + (mean_hardest(error) if ohem else error.mean())
+    return total

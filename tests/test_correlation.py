@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from camsweep.methods.backbones import Features
+from camsweep.methods.correlation import Correlation, pcm, prcm, resize, spatial_gather
+from camsweep.methods.normalize import background, correlation_input, keep_max, max_norm
+
+
+def features(n: int = 2, size: int = 6) -> Features:
+    torch.manual_seed(0)
+    side = (torch.rand(n, 24, 2 * size, 2 * size), torch.rand(n, 32, size, size))
+    return Features(side, torch.rand(n, 48, size, size))
+
+
+def test_pcm_is_the_normalised_affinity_product() -> None:
+    torch.manual_seed(0)
+    maps, embedded = torch.rand(2, 4, 3, 5), torch.randn(2, 8, 3, 5)
+    unit = embedded.flatten(2) / (embedded.flatten(2).norm(dim=1, keepdim=True) + 1e-5)
+    affinity = torch.einsum("ndi,ndj->nij", unit, unit).clamp(min=0)
+    affinity = affinity / (affinity.sum(1, keepdim=True) + 1e-5)
+    wanted = (maps.flatten(2) @ affinity).view(2, 4, 3, 5)
+    torch.testing.assert_close(pcm(maps, embedded), wanted)
+
+
+def test_pcm_of_equal_features_is_the_mean_and_of_orthogonal_ones_the_map() -> None:
+    maps = torch.rand(1, 3, 2, 2)
+    same = pcm(maps, torch.ones(1, 5, 2, 2))
+    torch.testing.assert_close(
+        same, maps.mean((2, 3), keepdim=True).expand_as(maps), atol=1e-4, rtol=0
+    )
+    apart = pcm(maps, torch.eye(4).view(1, 4, 2, 2))
+    torch.testing.assert_close(apart, maps, atol=1e-4, rtol=0)
+
+
+def test_gathering_weighs_places_by_the_softmax_of_the_map() -> None:
+    torch.manual_seed(1)
+    values, maps = torch.randn(1, 6, 2, 3), torch.randn(1, 4, 2, 3)
+    wanted = torch.einsum("ncp,ndp->ndc", maps.flatten(2).softmax(-1), values.flatten(2))
+    torch.testing.assert_close(spatial_gather(values, maps), wanted)
+
+
+def test_both_layouts_of_prcm() -> None:
+    torch.manual_seed(2)
+    classes, embedded = torch.rand(2, 8, 3), torch.rand(2, 8, 4, 4)
+    paper = torch.einsum("ndc,ndhw->nchw", classes, embedded) / 3**0.5
+    torch.testing.assert_close(
+        prcm(classes, embedded, "paper"), paper.flatten(2).softmax(-1).view(2, 3, 4, 4)
+    )
+    mixed = torch.einsum("ncd,ndhw->nchw", classes.reshape(2, 3, 8), embedded) / 3**0.5
+    torch.testing.assert_close(
+        prcm(classes, embedded, "code"), mixed.flatten(2).softmax(-1).view(2, 3, 4, 4)
+    )
+
+
+def test_published_channel_counts() -> None:
+    head = Correlation((512, 1024), use_prcm=True)
+    shapes = {name: tuple(p.shape[:2]) for name, p in head.named_parameters()}
+    assert shapes == {
+        "low.weight": (64, 512),
+        "high.weight": (128, 1024),
+        "g.weight": (192, 195),
+        "phi.weight": (192, 195),
+    }
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("centre", [False, True])
+@pytest.mark.parametrize("use_prcm", [False, True])
+def test_the_head_keeps_the_size_and_trains_only_itself(
+    stride: int, centre: bool, use_prcm: bool
+) -> None:
+    found = features()
+    for part in found.side:
+        part.requires_grad_()
+    scores = torch.randn(2, 3, 6, 6, requires_grad=True)
+    head = Correlation((24, 32), use_prcm=use_prcm, centre=centre, stride=stride)
+    refined = head(correlation_input(scores), torch.randn(2, 3, 24, 24), found)
+    assert refined.shape == (2, 4, 6, 6)
+    assert refined.min() >= 0
+    refined.square().sum().backward()
+    assert scores.grad is None
+    assert all(part.grad is None for part in found.side)
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
+
+
+def test_prcm_adds_to_the_refined_map_where_the_map_is() -> None:
+    torch.manual_seed(3)
+    found, images = features(), torch.randn(2, 3, 24, 24)
+    maps = correlation_input(torch.randn(2, 3, 6, 6))
+    head = Correlation((24, 32), use_prcm=True)
+    with torch.no_grad():
+        both = head(maps, images, found)
+        head.use_prcm = False
+        only = head(maps, images, found)
+    assert (both - only).min() >= -1e-6
+    torch.testing.assert_close((both - only)[maps == 0], torch.zeros(int((maps == 0).sum())))
+    assert (both - only)[:, 1:].sum() > 0
+
+
+def test_the_correlation_input() -> None:
+    scores = torch.tensor([[[[2.0, -1.0, 0.5]], [[1.0, 4.0, 3.0]]]])
+    maps = correlation_input(scores)
+    wanted = torch.tensor([[[[0.0, 0.0, 0.25]], [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.75]]]])
+    torch.testing.assert_close(maps, wanted, atol=2e-5, rtol=0)
+
+
+def test_normalisation_helpers() -> None:
+    maps = torch.tensor([[[[-3.0, 1.0, 5.0]], [[7.0, 7.0, 7.0]]]])
+    normed = max_norm(maps)
+    torch.testing.assert_close(
+        normed, torch.tensor([[[[0.0, 0.2, 1.0]], [[0.0, 0.0, 0.0]]]]), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(background(normed)[0, 0, 0, 2], torch.tensor(0.0), atol=1e-5, rtol=0)
+    assert keep_max(maps)[0, :, 0, 0].tolist() == [0, 7]
+    assert keep_max(maps, spare=1)[0, :, 0, 0].tolist() == [-3, 7]
+    assert resize(maps, (1, 3)) is maps

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camsweep.methods.base import Method, load_method, make_config
+from camsweep.methods.inference import localize, rescale, shrink, to_input
+from camsweep.methods.normalize import normalise_test
+from camsweep.methods.training import build_net
+
+VALUES: dict[str, Any] = {
+    "backbone": "small",
+    "pretrain": "none",
+    "scales": [0.5, 1, 1.5],
+}
+
+
+class Reader:
+    """Pictures of several sizes with masks."""
+
+    def __init__(self, sizes: list[tuple[int, int]]) -> None:
+        rng = np.random.default_rng(0)
+        self.images = [rng.integers(0, 256, (*s, 3), dtype=np.uint8) for s in sizes]
+        self.masks = [rng.integers(0, 4, s).astype(np.uint8) for s in sizes]
+        self.labels = np.array([[1, 0, 1], [0, 1, 0]] * len(sizes), np.float32)[: len(sizes)]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        return SimpleNamespace(image=self.images[index], mask=self.masks[index])
+
+
+def run(name: str, reader: Reader, **values: Any) -> list[Any]:
+    config = make_config({"method": name, **VALUES, **values})
+    method = load_method(name)
+    net = build_net(method, config, 4, None)
+    return list(localize(method, net, reader, config))
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("cam", {"raw"}), ("cpn", {"raw", "refined"})])
+def test_shapes_ranges_and_label_masks(name: str, kinds: set[str]) -> None:
+    reader = Reader([(32, 40), (32, 40), (24, 20)])
+    found = run(name, reader)
+    assert [index for index, _, _ in found] == [0, 1, 2]
+    for index, maps, mask in found:
+        assert set(maps) == kinds
+        np.testing.assert_array_equal(mask, reader.masks[index])
+        for scales in maps.values():
+            assert set(scales) == {"0.5", "1", "1.5", "all"}
+            for values in scales.values():
+                assert values.shape == (3, *mask.shape)
+                assert values.min() >= 0
+                assert values.max() <= 1
+                absent = torch.from_numpy(reader.labels[index] == 0)
+                assert (values[absent] == 0).all()
+
+
+def test_images_run_together_give_what_they_give_alone() -> None:
+    reader = Reader([(32, 40)] * 3)
+    together = run("cpn", reader)
+    for index in range(3):
+        alone = Reader([(32, 40)])
+        alone.images, alone.labels = [reader.images[index]], reader.labels[index : index + 1]
+        (_, maps, _), *_ = run("cpn", alone)
+        for name in maps:
+            for scale in maps[name]:
+                torch.testing.assert_close(
+                    together[index][1][name][scale], maps[name][scale], atol=2e-4, rtol=0
+                )
+
+
+def test_an_image_without_labels_has_empty_maps() -> None:
+    reader = Reader([(32, 40), (24, 20)])
+    reader.labels[1] = 0
+    found = run("cpn", reader)
+    assert found[0][1]["raw"]["all"].max() > 0
+    assert found[1][1]["refined"]["all"].shape == (3, 24, 20)
+    assert not found[1][1]["refined"]["all"].any()
+
+
+def brightness(net: nn.Module, images: Tensor, labels: Tensor, config: Any) -> dict[str, Tensor]:
+    """A fake method: two channels of the picture and where the columns are."""
+    ramp = torch.linspace(0, 1, images.shape[-1]).expand(len(images), 1, images.shape[-2], -1)
+    return {"raw": torch.cat([images[:, :2], ramp], 1)}
+
+
+def test_mirrored_maps_are_turned_back_and_scales_are_summed() -> None:
+    cam = load_method("cam")
+    fake = Method("cam", "fake", cam.config, cam.build, cam.losses, brightness)
+    reader = Reader([(32, 32)])
+    reader.labels = np.ones((1, 3), np.float32)
+    config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "max"})
+    ((_, maps, _),) = localize(fake, nn.Identity(), reader, config)
+    picture = to_input(reader.images[0])[:2]
+    # The picture moves with the mirror: adding the mirrored map doubles it.
+    torch.testing.assert_close(maps["raw"]["all"][:2], normalise_test(2 * picture, "max"))
+    # The ramp does not: its mirrored twin makes it flat.
+    torch.testing.assert_close(maps["raw"]["all"][2], torch.full((32, 32), 1.0), atol=2e-5, rtol=0)
+    plain = config.model_copy(update={"flip_test": False})
+    ((_, maps, _),) = localize(fake, nn.Identity(), reader, plain)
+    assert maps["raw"]["1"][2, 0, 0] == 0
+
+
+def test_max_side_shrinks_picture_and_mask() -> None:
+    reader = Reader([(40, 80), (10, 16)])
+    found = run("cam", reader, max_side=32)
+    assert found[0][2].shape == (16, 32)
+    assert found[0][1]["raw"]["all"].shape == (3, 16, 32)
+    assert set(np.unique(found[0][2])) <= set(np.unique(reader.masks[0]))
+    assert found[1][2].shape == (10, 16)
+    image, mask = shrink(reader.images[0], None, 0)
+    assert image is reader.images[0]
+    assert mask is None
+
+
+def test_the_released_rescaling_and_normalisation(shared: Any) -> None:
+    golden = np.load(shared / "golden" / "misc.seed0.npz")
+    for scale in ("0.5", "1.5", "2"):
+        ours = rescale(golden["in/aug_image"], float(scale))
+        np.testing.assert_array_equal(ours, golden[f"out/cpn_msf_resized_{scale}"])
+    normal = to_input(golden["in/aug_image"]).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(normal, golden["out/normalized"], rtol=0, atol=2e-6)
+    present = golden["in/infer_label"] > 0
+    summed = torch.from_numpy(golden["in/infer_cam_list"].sum(0)[present])
+    ours = normalise_test(summed, "minmax").numpy()
+    # The released maps fall a little below 0 at their minimum; ours stop at 0.
+    seam, cpn = (golden[f"out/{name}_infer_norm_cam"].clip(0) for name in ("seam", "cpn"))
+    np.testing.assert_allclose(ours, seam, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ours / 2, cpn, rtol=0, atol=1e-6)
