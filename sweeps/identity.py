@@ -1,0 +1,60 @@
+"""Content ids: the SHA-256 of everything that can change a stage's outcome.
+
+Two rows of two tables that need the same training share its id, hence its weights; a new
+inference scale or background threshold changes only the ids behind it (design section 4,
+docs/decisions/0002-identity.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from camsweep.methods.base import TrialConfig, load_method
+
+#: The chain, in order. `refine` and `segment` join it with their methods.
+STAGES = ("pretrain", "train", "localize", "evaluate")
+
+#: Raised when a change of our code changes what a stage computes from the same settings.
+RECIPES = {"pretrain": 1, "train": 1, "localize": 1, "evaluate": 1}
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN, UTF-8."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def content_id(value: Any) -> str:
+    """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def stage_ids(config: TrialConfig, data_digest: str) -> dict[str, str]:
+    """The id of every stage of a trial; the trial's own id is that of `evaluate`.
+
+    Args:
+        config: the trial. Settings that can't change the outcome under the other values
+            (`config.inactive()`) are left out.
+        data_digest: of the manifest. Pretraining does not see the data set.
+    """
+    settings: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
+    stage_of = type(config).stages()
+    for name, value in config.active().items():
+        settings[stage_of[name]][name] = value
+    recipe = load_method(config.method).recipe
+    ids: dict[str, str] = {}
+    for stage in STAGES:
+        content: Mapping[str, Any] = {
+            "stage": stage,
+            "recipe": RECIPES[stage],
+            "settings": settings[stage],
+            "before": list(ids.values()),
+            "data": None if stage == "pretrain" else data_digest,
+            "method_recipe": None if stage == "pretrain" else recipe,
+        }
+        ids[stage] = content_id(content)
+    return ids

@@ -1,0 +1,212 @@
+"""The plan: every trial the sweeps ask for, once, with its stages and where it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from camsweep.methods.base import TrialConfig, load_method, method_names
+from camsweep.shards.errors import InputError, nearest
+from camsweep.sweeps.identity import STAGES, stage_ids
+from camsweep.sweeps.profile import Profile
+from camsweep.sweeps.spec import Overrides, Sweep
+from camsweep.sweeps.yamlfile import first_problem
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One distinct trial.
+
+    Attributes:
+        config: its whole configuration, the seed included.
+        stages: id by stage; the last one is the trial's id.
+        uses: (sweep name, label) of every cell it fills.
+        retries: how often it is tried again after a failure.
+    """
+
+    config: TrialConfig
+    stages: dict[str, str]
+    uses: tuple[tuple[str, str], ...]
+    retries: int = 1
+
+    @property
+    def id(self) -> str:
+        """The trial's id."""
+        return self.stages["evaluate"]
+
+    @property
+    def sweeps(self) -> list[str]:
+        """Sweep names, parallel to `labels`."""
+        return [sweep for sweep, _ in self.uses]
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels, parallel to `sweeps`."""
+        return [label for _, label in self.uses]
+
+    @property
+    def title(self) -> str:
+        """How the live view calls it."""
+        return f"{self.sweeps[0]} {self.labels[0]} seed {self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every distinct trial of one or more sweeps under a profile and a data set.
+
+    Attributes:
+        requested: how many trials the cells and seeds ask for before sharing.
+        trials: the distinct ones, in the order of the sweep files.
+        cached: ids of those the store already has.
+    """
+
+    profile: Profile
+    data_digest: str
+    requested: int
+    trials: tuple[PlannedTrial, ...]
+    cached: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def to_run(self) -> list[PlannedTrial]:
+        """The trials that are not in the store yet."""
+        return [t for t in self.trials if t.id not in self.cached]
+
+    def stage_counts(self) -> dict[str, int]:
+        """How many distinct stages of each kind the trials need."""
+        return {stage: len({t.stages[stage] for t in self.trials}) for stage in STAGES}
+
+    def to_json(self, estimate_seconds: float | None) -> dict[str, Any]:
+        """The plan as the contract of `camsweep plan --json` gives it."""
+        counts = self.stage_counts()
+        return {
+            "requested": self.requested,
+            "unique": len(self.trials),
+            "cached": len(self.trials) - len(self.to_run),
+            "to_run": len(self.to_run),
+            "stages": sum(counts.values()),
+            "stage_counts": counts,
+            "estimate_seconds": "unknown" if estimate_seconds is None else estimate_seconds,
+            "trials": [
+                {
+                    "id": t.id,
+                    "sweeps": t.sweeps,
+                    "label": t.labels[0],
+                    "labels": t.labels,
+                    "seed": t.config.seed,
+                    "cached": t.id in self.cached,
+                    "config": t.config.model_dump(mode="json"),
+                    "stages": t.stages,
+                }
+                for t in self.trials
+            ],
+        }
+
+
+def make_plan(
+    sweeps: Iterable[Sweep],
+    profile: Profile,
+    data_digest: str,
+    *,
+    cached: Iterable[str] = (),
+    seeds: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Resolve every cell to a configuration and share what is the same.
+
+    Args:
+        sweeps: the sweep files.
+        profile: defaults under the sweep's own settings.
+        data_digest: of the data set's manifest.
+        cached: ids of finished trials.
+        seeds: how many seeds, instead of the sweep's own number.
+        overrides: settings of `--set`, over everything, for the methods that have them.
+        extra: settings the run itself knows (the digest of a weights file).
+
+    Raises:
+        InputError: an unknown setting or a value out of range, with file and key.
+    """
+    uses: dict[str, list[tuple[str, str]]] = {}
+    found: dict[str, tuple[TrialConfig, dict[str, str], int]] = {}
+    requested = 0
+    overrides = dict(overrides or {})
+    unused = set(overrides)
+    for sweep in sweeps:
+        for label, cell in sweep.cells():
+            for seed in range(seeds or sweep.spec.seeds):
+                requested += 1
+                config = resolve(sweep.path, cell, profile, overrides, extra or {}, seed)
+                unused -= set(type(config).model_fields)
+                stages = stage_ids(config, data_digest)
+                trial_id = stages["evaluate"]
+                before = found.get(trial_id)
+                retries = max(sweep.spec.retries, before[2] if before else 0)
+                found[trial_id] = (config, stages, retries)
+                use = (sweep.name, label)
+                if use not in uses.setdefault(trial_id, []):
+                    uses[trial_id].append(use)
+    if unused:
+        name = sorted(unused)[0]
+        raise InputError(f"--set {name}: unknown setting{nearest(name, _all_settings())}")
+    trials = tuple(
+        PlannedTrial(config, stages, tuple(uses[i]), retries)
+        for i, (config, stages, retries) in found.items()
+    )
+    known = frozenset(cached) & frozenset(found)
+    return Plan(profile, data_digest, requested, trials, known)
+
+
+def _all_settings() -> set[str]:
+    return {field for name in method_names() for field in load_method(name).config.model_fields}
+
+
+def resolve(
+    path: str,
+    cell: Overrides,
+    profile: Profile,
+    overrides: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    seed: int,
+) -> TrialConfig:
+    """One cell's configuration: method defaults < profile < sweep < `--set` < seed.
+
+    Raises:
+        InputError: an unknown setting or a value out of range; names the file and the key.
+    """
+    name = overrides.get("method", cell["method"])
+    try:
+        model = load_method(str(name)).config
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    shared = set(model.model_fields)
+    chosen = {key: value for key, value in overrides.items() if key in shared}
+    settings = {
+        **profile.settings,
+        **profile.methods.get(str(name), {}),
+        **extra,
+        **cell,
+        **chosen,
+        "method": name,
+        "seed": seed,
+    }
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        where = _origin(str(error.errors()[0]["loc"][:1]), cell, chosen, path, profile)
+        raise InputError(f"{where}: {first_problem(error, model)}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _origin(
+    loc: str, cell: Overrides, chosen: Mapping[str, Any], path: str, profile: Profile
+) -> str:
+    key = loc.strip("()',")
+    if key in chosen or (not key and chosen):
+        return "--set"
+    if key in cell or not key:
+        return path
+    return f"sweeps/profiles/{profile.name}.yaml" if profile.name else path
