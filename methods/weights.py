@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from camsweep.methods.backbones import build_backbone
 from camsweep.shards.errors import InputError
 
 
@@ -46,12 +47,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(f"--weights {path}: {error.strerror or error}") from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"--weights {path}: not a state dict of plain tensors ({reason[:120]})"
+            f"--weights {path}: no safetensors file and no torch state dict of plain tensors"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"--weights {path}: must hold a state dict (tensors by name)")
     return content
+
+
+def check_weights(path: Path, backbone: str) -> None:
+    """Check before a run that a file holds the weights of a backbone, all of them.
+
+    Raises:
+        InputError: as `read_weights`, or a weight is missing, unknown or of another shape.
+    """
+    build_backbone(backbone).load_pretrained(read_weights(path), f"--weights {path}")

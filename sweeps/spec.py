@@ -43,7 +43,7 @@ class SweepSpec(BaseModel):
 
     @model_validator(mode="after")
     def _names_a_method(self) -> SweepSpec:
-        arms = self.arms.values() or [{}]
+        arms = list(self.arms.values()) or [{}]
         if any("method" not in {**self.base, **arm} for arm in arms) and "method" not in self.axes:
             raise ValueError("base.method: missing; write e.g. `base: {method: cpn}`")
         return self
@@ -65,7 +65,7 @@ class Sweep:
 
     def cells(self) -> list[tuple[str, Overrides]]:
         """The label and the overrides of every cell (base, then arm, then axes)."""
-        arms = self.spec.arms or {"": {}}
+        arms: dict[str, Overrides] = self.spec.arms or {"": {}}
         names = list(self.spec.axes)
         cells = []
         for arm, overrides in arms.items():

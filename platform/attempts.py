@@ -1,0 +1,83 @@
+"""A job: trials that share one training, each tried as often as its sweep says."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from camsweep.platform.context import Report, RunContext
+from camsweep.platform.failures import cause_of
+from camsweep.platform.trial import failed_row, run_trial
+from camsweep.sweeps.plan import PlannedTrial
+from camsweep.sweeps.results import read_row, trial_table, write_trial
+
+#: Called once a trial with its final row.
+Done = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trials with the same training, run one after the other so that none waits for another."""
+
+    trials: tuple[PlannedTrial, ...]
+
+    @property
+    def id(self) -> str:
+        """The first trial's id."""
+        return self.trials[0].id
+
+
+def make_jobs(trials: Iterable[PlannedTrial]) -> list[Job]:
+    """Group trials by the id of their training stage, in order of first appearance."""
+    groups: dict[str, list[PlannedTrial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.stages["train"], []).append(trial)
+    return [Job(tuple(group)) for group in groups.values()]
+
+
+def run_job(
+    job: Job, context: RunContext, report: Report, done: Done, *, reraise: bool = False
+) -> None:
+    """Run every trial of a job; a failure is recorded and never leaves this function.
+
+    Args:
+        job: what to run. Trials that the store already has are not run again, so that a job whose
+            process died goes on where it was.
+        context: where to read and write.
+        report: called with where a trial stands.
+        done: called with each trial's final row.
+        reraise: raise the first failure instead of recording it, for a debugger.
+    """
+    for trial in job.trials:
+        row = read_row(context.store, trial.id)
+        if row is None or row["status"] != "done":
+            row = _attempt(trial, context, report, reraise)
+        done(row)
+
+
+def _attempt(
+    trial: PlannedTrial, context: RunContext, report: Report, reraise: bool
+) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for attempt in range(1, trial.retries + 2):
+        try:
+            row = run_trial(trial, context, report, attempt)
+            break
+        except Exception as error:
+            if reraise:
+                raise
+            trace = traceback.format_exc()
+            row = failed_row(trial, context, cause_of(error), trace, attempt)
+    if row["status"] == "failed":
+        record_failure(context, row)
+    return row
+
+
+def record_failure(context: RunContext, row: dict[str, Any]) -> None:
+    """Write a failed trial's row; on a full disk the run's own summary still names it."""
+    try:
+        write_trial(context.store, row["id"], {"trials": trial_table(row)})
+    except OSError as error:
+        row["cause"] += f" (and its record could not be written: {error.strerror})"

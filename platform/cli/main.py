@@ -1,0 +1,106 @@
+"""`camsweep`: puts the commands together and turns every wrong input into one line.
+
+Exit status: 0 all is well, 1 some trials failed, 2 the input was wrong, 130 stopped by Ctrl-C.
+Nothing heavy is imported here or at the top of a command's file, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from camsweep.platform.cli import leaderboard, plan, quickstart, report, run, shards, status, sweeps
+from camsweep.shards.errors import InputError
+
+#: Typer carries its own copy of click and names only some of its exceptions.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="camsweep",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Run and report ablation sweeps of weakly supervised segmentation methods.
+
+    Start with [bold]camsweep quickstart[/bold]: embedded data, a small sweep, a report.
+    Any command takes [bold]--debug[/bold] to show the traceback of an error.""",
+)
+app.command("quickstart")(quickstart.quickstart)
+app.add_typer(shards.app, name="shards")
+app.command("sweeps")(sweeps.sweeps)
+app.command("plan")(plan.plan)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("report")(report.report)
+app.command("leaderboard")(leaderboard.leaderboard)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib import metadata
+
+        typer.echo(f"camsweep {metadata.version('camsweep')}")
+        raise typer.Exit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    os.environ["CAMSWEEP_DEBUG"] = "1" if debug else ""
+    try:
+        result = app(words, standalone_mode=False)
+        return int(result) if isinstance(result, int) else 0
+    except typer.Exit as done:
+        return done.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("stopped; the same command goes on where it was", 130)
+    except UsageError as error:
+        if debug:
+            raise
+        return _say(_usage(error), 2)
+    except InputError as error:
+        if debug:
+            raise
+        return _say(_one_line(str(error)), 2)
+    except OSError as error:
+        if debug or error.errno not in (
+            errno.EACCES,
+            errno.ENOENT,
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.ENOTDIR,
+        ):
+            raise
+        return _say(f"{error.filename or 'disk'}: {error.strerror}", 2)
+
+
+def _usage(error: Any) -> str:
+    words = getattr(error.ctx, "command_path", "camsweep").split(" ")
+    where = " ".join(["camsweep", *words[1:]])
+    return f"{_one_line(error.format_message())} (see `{where} --help`)"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _say(line: str, status: int) -> int:
+    print(f"camsweep: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Options that several commands take, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from camsweep.shards.errors import InputError
+
+DEFAULT_STORE = "camsweep-store"
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        help="Shipped sweeps (cpn/fig6), a paper (cpn), or sweep files (.yaml).", show_default=False
+    ),
+]
+ProfileName = Annotated[
+    str,
+    typer.Option("--profile", "-p", help="embedded, smoke, voc12, or a profile file (.yaml)."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="Folder of shards. The embedded profile renders its own.", show_default=False
+    ),
+]
+StoreUrl = Annotated[
+    str, typer.Option("--store", "-s", help="Folder or s3:// or gs:// URL of the results.")
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Seeds a cell, instead of the sweep's own number."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value of any setting; repeat for more.", show_default=False),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", help="ImageNet weights of the backbone (.pth or .safetensors)."),
+]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_settings(words: list[str] | None) -> dict[str, Any]:
+    """`["p_h=0.3", "scales=[1.0]"]` as a dictionary; values are read as YAML.
+
+    Raises:
+        InputError: a word is not key=value.
+    """
+    import yaml
+
+    settings: dict[str, Any] = {}
+    for word in words or []:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {word}: must be key=value, such as --set p_h=0.3")
+        if key.strip() == "seed":
+            raise InputError("--set seed: seeds are 0, 1, …; give their number with --seeds")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {word}: the value is not YAML, e.g. [1, 2] or 0.3") from error
+    return settings
+
+
+def parse_duration(text: str | None) -> float | None:
+    """`90s`, `30m`, `2h`, `1.5d` or bare seconds, in seconds.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise InputError(f"--time-budget {text}: must be a time such as 90s, 30m, 2h or 1d")
+    return float(match[1]) * _UNITS[match[2] or "s"]

@@ -1,0 +1,107 @@
+"""`camsweep run`: run sweeps, or go on with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from camsweep.platform.cli.options import (
+    DEFAULT_STORE,
+    Data,
+    Names,
+    ProfileName,
+    Seeds,
+    Settings,
+    StoreUrl,
+    Weights,
+    parse_duration,
+    parse_settings,
+)
+
+if TYPE_CHECKING:
+    from camsweep.platform.run import Outcome
+
+
+def run(
+    names: Names,
+    profile: ProfileName = "embedded",
+    data: Data = None,
+    store: StoreUrl = DEFAULT_STORE,
+    seeds: Seeds = None,
+    settings: Settings = None,
+    weights: Weights = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster: auto or ray://HOST:10001.", show_default=False)
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="GPUs a trial; fractions share one.")
+    ] = None,
+    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Stop after 90s, 30m, 2h, …", show_default=False)
+    ] = None,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="One trial after another here, without Ray.")
+    ] = False,
+) -> int:
+    """Run sweeps. The same command again resumes: finished trials are found by their id.
+
+    Examples:
+      camsweep run cpn/table4 --profile embedded --store results --seeds 2
+
+      camsweep run cpn/fig6 --profile voc12 --data shards/voc12 --weights resnet50.pth
+
+      camsweep run my_sweep.yaml --set epochs=3 --in-process --debug
+    """
+    import os
+
+    from rich.console import Console
+
+    from camsweep.platform.run import Request, execute, prepare
+    from camsweep.sweeps.store import Store
+
+    budget = parse_duration(time_budget)
+    request = Request(names, profile, data, Store(store), seeds, parse_settings(settings), weights)
+    prepared = prepare(request)
+    console = Console()
+    content = prepared.plan.to_json(None)
+    console.print(
+        f"{content['requested']} trials requested, {content['unique']} unique, "
+        f"{content['cached']} found in {store}, {content['to_run']} to run "
+        f"(data {prepared.context.data}, profile {prepared.profile.name})",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    outcome = execute(
+        prepared,
+        console,
+        in_process=in_process,
+        debug=bool(os.environ.get("CAMSWEEP_DEBUG")),
+        address=address,
+        gpus=gpus_per_trial,
+        max_concurrent=max_concurrent,
+        time_budget=budget,
+    )
+    return conclude(outcome, store)
+
+
+def conclude(outcome: Outcome, store: str) -> int:
+    """Say how the run ended and return the exit status."""
+    import sys
+
+    counts = outcome.monitor.counts()
+    for state in outcome.monitor.failures():
+        print(f"camsweep: failed: {state.title}: {state.cause}", file=sys.stderr)
+    if outcome.interrupted:
+        left = counts["waiting"] + counts["running"]
+        print(
+            f"camsweep: stopped with {left} to go; run the same command to go on", file=sys.stderr
+        )
+        return 130
+    if counts["failed"]:
+        hint = f"camsweep status --store {store}"
+        print(f"camsweep: {counts['failed']} failed; tracebacks: {hint}", file=sys.stderr)
+        return 1
+    return 0

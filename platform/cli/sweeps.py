@@ -1,0 +1,78 @@
+"""`camsweep sweeps`: list the shipped sweeps, or show one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def sweeps(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A sweep to show, such as cpn/fig6.", show_default=False),
+    ] = None,
+) -> None:
+    """List the shipped sweeps, or show one with the settings it can vary.
+
+    Examples:
+      camsweep sweeps
+
+      camsweep sweeps cpn/table4
+    """
+    from rich.console import Console
+
+    console = Console()
+    if name is None:
+        _list(console)
+    else:
+        _show(console, name)
+
+
+def _list(console: Console) -> None:
+    from rich.table import Table
+
+    from camsweep.sweeps.profile import load_profile, profile_names
+    from camsweep.sweeps.spec import load_sweep, shipped_names
+
+    table = Table("sweep", "title", "cells", "seeds", box=None, pad_edge=False)
+    for shipped in shipped_names():
+        spec = load_sweep(shipped).spec
+        cells = str(len(load_sweep(shipped).cells()))
+        table.add_row(shipped, spec.title, cells, str(spec.seeds))
+    console.print(table)
+    console.print()
+    profiles = Table("profile", "title", box=None, pad_edge=False)
+    for profile in profile_names():
+        profiles.add_row(profile, load_profile(profile).title)
+    console.print(profiles)
+
+
+def _show(console: Console, name: str) -> None:
+    from rich.table import Table
+
+    from camsweep.methods.base import load_method
+    from camsweep.sweeps.spec import load_sweep
+
+    sweep = load_sweep(name)
+    console.print(f"[bold]{sweep.name}[/bold]  {sweep.spec.title}")
+    console.print(f"{sweep.path}, {sweep.spec.seeds} seeds")
+    if sweep.spec.notes:
+        console.print(sweep.spec.notes)
+    console.print()
+    cells = Table("cell", "settings", box=None, pad_edge=False)
+    methods = {}
+    for label, cell in sweep.cells():
+        cells.add_row(label, ", ".join(f"{k}={v}" for k, v in cell.items()))
+        methods[cell["method"]] = load_method(cell["method"]).config
+    console.print(cells, markup=False)
+    for method, config in methods.items():
+        console.print()
+        table = Table(f"setting of {method}", "default", "stage", "meaning", box=None)
+        for key, stage in config.stages().items():
+            info = config.model_fields[key]
+            table.add_row(key, str(info.default), stage, info.description or "")
+        console.print(table, markup=False)

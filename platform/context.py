@@ -1,0 +1,56 @@
+"""What a run hands to every trial beside its config: where things are and who asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from camsweep.platform.provenance import Provenance
+from camsweep.sweeps.store import Store
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where a trial reads and writes. Nothing here can change a result but the data it names.
+
+    Attributes:
+        store: results and stage artefacts.
+        data: the shards' folder or URL.
+        profile: the profile's name, for the results.
+        threads: CPU threads a trial computes with.
+        workers: data-loading processes a trial.
+        weights: file of pretrained weights, where the profile asks for one.
+        provenance: of the driver.
+    """
+
+    store: Store
+    data: str
+    profile: str
+    threads: int = 1
+    workers: int = 0
+    weights: str | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a trial stands.
+
+    Attributes:
+        trial_id: which trial.
+        phase: `superpixels`, `pretrain`, `train`, `evaluate`.
+        done: units done in the phase: epochs or images.
+        total: units in the phase.
+        loss: total loss of the last epoch, where there is one.
+        images_per_second: of the last epoch, where there is one.
+    """
+
+    trial_id: str
+    phase: str
+    done: int
+    total: int
+    loss: float | None = None
+    images_per_second: float | None = None
+
+
+Report = Callable[[Progress], None]

@@ -1,0 +1,149 @@
+"""Localize and evaluate in one pass: counts of every threshold, map and scale, and the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from camsweep.methods.base import Method, TrialConfig
+from camsweep.methods.inference import localize
+from camsweep.methods.metrics import ThresholdCounts, iou, miou, threshold_values
+from camsweep.shards.errors import InputError
+from camsweep.shards.reader import SplitReader
+
+Counts = npt.NDArray[np.int64]
+
+#: Images of the evaluated split whose maps are kept for the picture grids.
+PICTURES = 12
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything the pass over the images found.
+
+    Attributes:
+        thresholds: float32 [T].
+        curves: int64 [T, C, 3] of tp, fp, fn over the set by (map, scale).
+        headline: the map of the headline metric, `raw` or `refined`.
+        best: index of the threshold with the highest mIoU of the headline map, all scales.
+        images: int64 [N, C, 3] at the best threshold, headline map, all scales.
+        keys: the image keys, N.
+        pictures: uint8 tensors of the first images, by `KEY/image`, `KEY/mask`, `KEY/map`.
+    """
+
+    thresholds: npt.NDArray[np.float32]
+    curves: dict[tuple[str, str], Counts]
+    headline: str
+    best: int
+    images: Counts
+    keys: list[str]
+    pictures: dict[str, Tensor]
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics as fractions 0..1, each at its own best threshold where that is not said."""
+        counts = self.curves[self.headline, "all"][self.best]
+        by_class = iou(counts)
+        values = {
+            "miou": float(miou(counts)),
+            "threshold": float(self.thresholds[self.best]),
+            "background_iou": float(by_class[0]),
+            "foreground_iou": float(np.nanmean(by_class[1:])),
+        }
+        for (name, scale), curve in self.curves.items():
+            if scale == "all":
+                values[f"miou_{name}"] = float(miou(curve).max())
+            elif name == self.headline:
+                values[f"miou_scale_{scale}"] = float(miou(curve).max())
+        return values
+
+    def curve_columns(self, trial_id: str) -> dict[str, Any]:
+        """Columns of the curves table: a row a map, scale, threshold and class."""
+        size, classes = len(self.thresholds), next(iter(self.curves.values())).shape[1]
+        rows = size * classes
+        counts = np.concatenate([c.reshape(-1, 3) for c in self.curves.values()])
+        return {
+            "trial_id": [trial_id] * len(counts),
+            "map": [name for name, _ in self.curves for _ in range(rows)],
+            "scale": [scale for _, scale in self.curves for _ in range(rows)],
+            "threshold": np.tile(
+                np.repeat(np.round(self.thresholds.astype(np.float64), 6), classes),
+                len(self.curves),
+            ),
+            "class": np.tile(np.arange(classes, dtype=np.int16), size * len(self.curves)),
+            **_count_columns(counts),
+        }
+
+    def image_columns(self, trial_id: str) -> dict[str, Any]:
+        """Columns of the images table: a row an image and class that has any pixel counted."""
+        image, label = np.nonzero(self.images.any(-1))
+        return {
+            "trial_id": [trial_id] * len(image),
+            "image": [self.keys[i] for i in image],
+            "class": label.astype(np.int16),
+            **_count_columns(self.images[image, label]),
+        }
+
+
+def _count_columns(counts: Counts) -> dict[str, Counts]:
+    return {"tp": counts[:, 0], "fp": counts[:, 1], "fn": counts[:, 2]}
+
+
+def evaluate(
+    method: Method,
+    net: nn.Module,
+    reader: SplitReader,
+    config: TrialConfig,
+    device: torch.device | str = "cpu",
+    on_image: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Maps of every image of the split, counted against its mask at every threshold.
+
+    Args:
+        method: whose maps are made.
+        net: the trained network.
+        reader: the split, with masks.
+        config: scales, thresholds and the headline map.
+        device: where the network runs.
+        on_image: called with the index of each image done.
+
+    Raises:
+        InputError: an image without a mask.
+    """
+    thresholds = threshold_values(*config.thresholds)
+    classes = len(reader.manifest.classes)
+    totals: dict[tuple[str, str], ThresholdCounts] = {}
+    images: list[npt.NDArray[np.int32]] = []
+    pictures: dict[str, Tensor] = {}
+    for index, maps, mask in localize(method, net, reader, config, device, on_image):
+        if mask is None:
+            raise InputError(
+                f"{reader.root}: image {reader.keys[index]} of split '{reader.split}' has no "
+                "mask; evaluate on a split with masks"
+            )
+        for name, scales in maps.items():
+            for scale, values in scales.items():
+                if (name, scale) not in totals:
+                    totals[name, scale] = ThresholdCounts(classes, thresholds)
+                counts = totals[name, scale].add(values, mask)
+                if name == config.headline and scale == "all":
+                    images.append(counts.astype(np.int32))
+        if index < PICTURES:
+            key = reader.keys[index]
+            shown = maps[config.headline]["all"]
+            pictures[f"{key}/image"] = torch.from_numpy(reader[index].image.copy())
+            pictures[f"{key}/mask"] = torch.from_numpy(mask.copy())
+            pictures[f"{key}/map"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)
+    if not images:
+        raise InputError(f"{reader.root}: split '{reader.split}' has no images to evaluate")
+    curves = {key: counts.total for key, counts in totals.items()}
+    best = int(miou(curves[config.headline, "all"]).argmax())
+    chosen = np.stack([counts[best] for counts in images]).astype(np.int64)
+    return Evaluation(
+        thresholds, curves, config.headline, best, chosen, list(reader.keys), pictures
+    )

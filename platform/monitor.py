@@ -1,0 +1,138 @@
+"""What a run knows of its trials while it goes; the live view and the status file read it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from camsweep.platform.context import Progress
+from camsweep.sweeps.plan import Plan
+
+STATES = ("waiting", "running", "done", "failed")
+
+
+@dataclass
+class TrialState:
+    """One trial as the driver sees it."""
+
+    title: str
+    state: str = "waiting"
+    progress: Progress | None = None
+    miou: float | None = None
+    cause: str | None = None
+    seconds: float | None = None
+    began: float | None = None
+
+
+@dataclass
+class Monitor:
+    """The state of every trial of a run. Methods may be called from any thread.
+
+    Attributes:
+        plan: what is run.
+        trials: state by trial id, those found in the store left out.
+        expected: seconds by trial id from the store's history, where there is any.
+        slots: how many trials run at a time.
+        messages: one line an event, for views without a terminal.
+    """
+
+    plan: Plan
+    slots: int = 1
+    expected: dict[str, float] | None = None
+    trials: dict[str, TrialState] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        """Every trial to run starts as waiting."""
+        for trial in self.plan.to_run:
+            self.trials.setdefault(trial.id, TrialState(trial.title))
+
+    def progress(self, progress: Progress) -> None:
+        """A trial stands somewhere new."""
+        with self.lock:
+            state = self.trials[progress.trial_id]
+            if state.state != "running":
+                state.state, state.began = "running", time.monotonic()
+                self.messages.append(f"started  {state.title}")
+            state.progress = progress
+
+    def finished(self, row: dict[str, Any]) -> None:
+        """A trial ended, well or not."""
+        with self.lock:
+            state = self.trials[row["id"]]
+            if state.state in ("done", "failed"):
+                return
+            state.state = row["status"]
+            state.seconds = time.monotonic() - (state.began or self.started)
+            if row["status"] == "done":
+                state.miou = row["metric.miou"]
+                self.messages.append(
+                    f"done     {state.title}: mIoU {100 * row['metric.miou']:.2f} "
+                    f"in {state.seconds:.0f} s ({self.summary()})"
+                )
+            else:
+                state.cause = row["cause"]
+                self.messages.append(f"failed   {state.title}: {row['cause']}")
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state."""
+        with self.lock:
+            states = [t.state for t in self.trials.values()]
+        return {state: states.count(state) for state in STATES}
+
+    def failures(self) -> list[TrialState]:
+        """The failed trials."""
+        with self.lock:
+            return [t for t in self.trials.values() if t.state == "failed"]
+
+    def best(self) -> TrialState | None:
+        """The finished trial with the highest mIoU so far."""
+        with self.lock:
+            done = [t for t in self.trials.values() if t.miou is not None]
+        return max(done, key=lambda t: t.miou or 0.0, default=None)
+
+    def images_per_second(self) -> float:
+        """Training images a second over all running trials, from their last epochs."""
+        with self.lock:
+            running = [t.progress for t in self.trials.values() if t.state == "running"]
+        return sum(p.images_per_second or 0.0 for p in running if p and p.phase == "train")
+
+    def seconds_left(self) -> float | None:
+        """Wall-clock seconds to go: from history, else from the trials of this run; else None."""
+        with self.lock:
+            took = [t.seconds for t in self.trials.values() if t.state == "done" and t.seconds]
+            left = [(i, t) for i, t in self.trials.items() if t.state in ("waiting", "running")]
+            mean = sum(took) / len(took) if took else None
+            total = 0.0
+            for trial_id, state in left:
+                expected = (self.expected or {}).get(trial_id, mean)
+                if expected is None:
+                    return None
+                spent = time.monotonic() - state.began if state.began else 0.0
+                total += max(0.0, expected - spent)
+            return total / max(1, min(self.slots, len(left) or 1))
+
+    def summary(self) -> str:
+        """`3 of 12 done, 1 failed, 2 running, about 4 min left`."""
+        counts = self.counts()
+        parts = [f"{counts['done']} of {len(self.trials)} done"]
+        parts += [f"{counts[s]} {s}" for s in ("failed", "running") if counts[s]]
+        left = self.seconds_left()
+        if left is not None and counts["waiting"] + counts["running"]:
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `45 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,160 @@
+"""The view of a run: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from camsweep.platform.monitor import Monitor, TrialState, duration
+
+#: Rows of the live table, so that it fits a small terminal.
+SHOWN_RUNNING = 8
+SHOWN_RECENT = 6
+#: Without a terminal a quiet run still says that it lives.
+PLAIN_SECONDS = 30.0
+
+
+class LiveView:
+    """A table that redraws itself, for people at a terminal."""
+
+    def __init__(self, monitor: Monitor, console: Console) -> None:
+        self.monitor = monitor
+        self.live = Live(
+            console=console, get_renderable=self.render, refresh_per_second=2, transient=False
+        )
+
+    def __enter__(self) -> LiveView:
+        """Start drawing."""
+        self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Draw the last state and stop."""
+        self.live.stop()
+
+    def render(self) -> Group:
+        """The whole view."""
+        monitor = self.monitor
+        with monitor.lock:
+            states = list(monitor.trials.values())
+        counts = monitor.counts()
+        head = Text.assemble(
+            (f"{counts['done']} done", "green"),
+            "  ",
+            (f"{counts['running']} running", "cyan"),
+            "  ",
+            (f"{counts['waiting']} waiting", ""),
+            "  ",
+            (f"{counts['failed']} failed", "red" if counts["failed"] else "dim"),
+            "  ",
+            (f"{len(monitor.plan.cached)} found in the store", "dim"),
+        )
+        ended = counts["done"] + counts["failed"]
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(1, len(states)), completed=ended, width=40))
+        tables = [_running(states), _recent(states)]
+        return Group(head, bar, _facts(monitor), *(t for t in tables if t.row_count))
+
+
+def _facts(monitor: Monitor) -> Text:
+    left, best = monitor.seconds_left(), monitor.best()
+    spent = time.monotonic() - monitor.started
+    parts = [f"{duration(spent)} spent"]
+    parts.append(f"about {duration(left)} left" if left is not None else "time left unknown")
+    speed = monitor.images_per_second()
+    if speed:
+        parts.append(f"{speed:.0f} images/s in training")
+    if best is not None and best.miou is not None:
+        parts.append(f"best mIoU {100 * best.miou:.2f} ({best.title})")
+    return Text("  |  ".join(parts), style="dim")
+
+
+def _running(states: list[TrialState]) -> Table:
+    table = Table("running", "phase", "", "loss", box=None, header_style="bold", pad_edge=False)
+    running = [s for s in states if s.state == "running"]
+    for state in running[:SHOWN_RUNNING]:
+        now = state.progress
+        if now is None:
+            continue
+        loss = "" if now.loss is None else f"{now.loss:.4f}"
+        bar = ProgressBar(total=max(1, now.total), completed=now.done, width=20)
+        table.add_row(state.title, f"{now.phase} {now.done}/{now.total}", bar, loss)
+    if len(running) > SHOWN_RUNNING:
+        table.add_row(f"and {len(running) - SHOWN_RUNNING} more", "", "", "")
+    return table
+
+
+def _recent(states: list[TrialState]) -> Table:
+    table = Table("ended last", "mIoU", "time", box=None, header_style="bold", pad_edge=False)
+    ended = [s for s in states if s.state in ("done", "failed")]
+    ended.sort(key=lambda s: (s.began or 0.0) + (s.seconds or 0.0))
+    for state in ended[-SHOWN_RECENT:]:
+        took = duration(state.seconds or 0.0)
+        if state.miou is not None:
+            table.add_row(state.title, f"{100 * state.miou:.2f}", took)
+        else:
+            table.add_row(Text(state.title), Text(f"failed: {state.cause}", style="red"), took)
+    return table
+
+
+class PlainView:
+    """One line an event, and one every half minute in between, for logs and pipes."""
+
+    def __init__(self, monitor: Monitor, console: Console) -> None:
+        self.monitor, self.console = monitor, console
+        self._stop = threading.Event()
+        self._said = 0
+
+    def __enter__(self) -> PlainView:
+        """Start printing."""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Print what is left to say."""
+        self._stop.set()
+        self._thread.join()
+        self._flush()
+
+    def _run(self) -> None:
+        quiet = time.monotonic()
+        while not self._stop.wait(0.5):
+            if self._flush():
+                quiet = time.monotonic()
+            elif time.monotonic() - quiet > PLAIN_SECONDS:
+                self._say(f"         {self.monitor.summary()}")
+                quiet = time.monotonic()
+
+    def _flush(self) -> bool:
+        with self.monitor.lock:
+            lines = self.monitor.messages[self._said :]
+            self._said += len(lines)
+        for line in lines:
+            self._say(line)
+        return bool(lines)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def view(monitor: Monitor, console: Console) -> LiveView | PlainView:
+    """The live table where `console` is a terminal, plain lines elsewhere."""
+    return LiveView(monitor, console) if console.is_terminal else PlainView(monitor, console)

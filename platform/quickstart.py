@@ -1,0 +1,75 @@
+"""The quickstart: embedded data, a small sweep under Ray Tune, the report and the leaderboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from camsweep.platform.data import embedded_data
+from camsweep.platform.run import Outcome, Request, execute, prepare
+from camsweep.reports.build import Request as ReportRequest
+from camsweep.reports.build import build
+from camsweep.sweeps.store import Store
+
+#: Baseline CAM, CPN with grid and with superpixel patches, and the p_h ablation.
+SWEEPS = ("cpn/table1", "cpn/table3", "cpn/fig5", "cpn/strategies", "cpn/table4")
+SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Where the quickstart puts things under its output folder."""
+
+    out: Path
+
+    @property
+    def data(self) -> Path:
+        """The embedded data set."""
+        return self.out / "data"
+
+    @property
+    def store(self) -> Store:
+        """The results."""
+        return Store(str(self.out / "store"))
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.out / "report"
+
+
+def sweep(places: Quickstart, console: Console, seeds: int = SEEDS) -> Outcome:
+    """Render the data if it isn't there and run what the store lacks.
+
+    Args:
+        places: where things go.
+        console: for the view.
+        seeds: seeds a cell.
+
+    Raises:
+        InputError: the output folder can't be written.
+    """
+    data = embedded_data(places.data)
+    prepared = prepare(Request(SWEEPS, "embedded", str(data), places.store, seeds))
+    plan = prepared.plan
+    console.print(
+        f"{len(plan.trials)} trials ({plan.requested} requested by {len(SWEEPS)} artefacts), "
+        f"{len(plan.cached)} found in {places.store.url}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return execute(prepared, console)
+
+
+def write_report(places: Quickstart, console: Console) -> Path:
+    """Write the report of the quickstart's store; returns the page's path."""
+    request = ReportRequest(
+        store=places.store.url,
+        out=places.report,
+        command=f"camsweep report --store {places.store.url} --out {places.report}",
+    )
+    with console.status("writing the report"):
+        return build(request, say=lambda line: console.print(line, markup=False))[0]

@@ -1,0 +1,226 @@
+"""From names of sweeps to finished trials: what `camsweep plan` and `camsweep run` share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from camsweep.methods.weights import check_weights, file_sha256
+from camsweep.platform.attempts import make_jobs, run_job
+from camsweep.platform.context import RunContext
+from camsweep.platform.data import find_data
+from camsweep.platform.engine import run_on_ray
+from camsweep.platform.ledger import Ledger
+from camsweep.platform.monitor import Monitor
+from camsweep.platform.progress import view
+from camsweep.platform.provenance import collect
+from camsweep.shards.errors import InputError
+from camsweep.shards.manifest import Manifest, load_manifest
+from camsweep.shards.verify import check_digests
+from camsweep.sweeps.estimate import estimate, seconds_by_trial
+from camsweep.sweeps.plan import Plan, make_plan
+from camsweep.sweeps.profile import Profile, load_profile
+from camsweep.sweeps.results import done_ids, load_trials, read_row, trial_table, write_trial
+from camsweep.sweeps.spec import expand_names, load_sweep
+from camsweep.sweeps.store import Store
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as the command line gives it.
+
+    Attributes:
+        names: sweeps, papers or sweep files.
+        profile: a profile's name or file.
+        data: a data folder, or None for the profile's own.
+        store: where results go.
+        seeds: seeds a cell, instead of the sweep's number.
+        settings: settings of `--set`.
+        weights: a file of pretrained weights.
+    """
+
+    names: Sequence[str]
+    profile: str
+    data: str | None
+    store: Store
+    seeds: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request resolved: the plan and everything a trial needs."""
+
+    plan: Plan
+    profile: Profile
+    context: RunContext
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    monitor: Monitor
+    interrupted: bool
+
+
+def prepare(request: Request) -> Prepared:
+    """Resolve a request; starts nothing.
+
+    Raises:
+        InputError: anything in it is wrong.
+    """
+    sweeps = [load_sweep(name) for name in expand_names(list(request.names))]
+    profile = load_profile(request.profile)
+    extra: dict[str, Any] = {}
+    if request.weights is not None:
+        extra["weights_sha256"] = file_sha256(Path(request.weights))
+
+    def planned(digest: str, cached: set[str]) -> Plan:
+        return make_plan(
+            sweeps,
+            profile,
+            digest,
+            cached=cached,
+            seeds=request.seeds,
+            overrides=request.settings,
+            extra=extra,
+        )
+
+    planned("", set())  # a misspelt setting is refused before any data is looked for
+    data = find_data(request.data, profile)
+    manifest = load_manifest(data)
+    plan = planned(manifest.digest, done_ids(request.store))
+    _check_splits(plan, manifest, data)
+    _check_weights(plan, request.weights)
+    context = RunContext(
+        store=request.store,
+        data=str(data.absolute()),
+        profile=profile.name,
+        threads=profile.threads,
+        workers=profile.workers,
+        weights=str(Path(request.weights).absolute()) if request.weights else None,
+        provenance=collect(),
+    )
+    return Prepared(plan, profile, context)
+
+
+def _check_splits(plan: Plan, manifest: Manifest, data: Path) -> None:
+    for trial in plan.trials:
+        for key in ("train_split", "eval_split"):
+            split = getattr(trial.config, key)
+            if split not in manifest.splits:
+                names = ", ".join(manifest.splits)
+                raise InputError(f"{data}: has no split '{split}' ({key}); it has: {names}")
+
+
+def _check_weights(plan: Plan, weights: str | None) -> None:
+    backbones = {t.config.backbone for t in plan.trials if t.config.pretrain == "weights"}
+    for backbone in sorted(backbones):
+        if weights is None:
+            raise InputError(
+                f"--weights: profile '{plan.profile.name}' starts from ImageNet weights; give the "
+                f"file of a {backbone} state dict, or --set pretrain=none for random ones"
+            )
+        check_weights(Path(weights), backbone)
+
+
+def expected_seconds(prepared: Prepared, max_concurrent: int | None) -> float | None:
+    """Wall-clock seconds of the plan on this machine from the store's history, or None."""
+    cores = os.cpu_count() or 1
+    slots = max_concurrent or max(1, cores // prepared.profile.threads)
+    return estimate(prepared.plan, load_trials(prepared.context.store), slots)
+
+
+def execute(
+    prepared: Prepared,
+    console: Console,
+    *,
+    in_process: bool = False,
+    debug: bool = False,
+    address: str | None = None,
+    gpus: float | None = None,
+    max_concurrent: int | None = None,
+    time_budget: float | None = None,
+) -> Outcome:
+    """Run what the store lacks.
+
+    Args:
+        prepared: from `prepare`.
+        console: where the view is drawn.
+        in_process: one trial after another here, without Ray.
+        debug: with `in_process`, raise the first failure instead of recording it.
+        address: a Ray cluster's address.
+        gpus: GPUs a trial, instead of the profile's.
+        max_concurrent: at most so many trials at a time.
+        time_budget: seconds.
+
+    Returns:
+        What happened.
+
+    Raises:
+        InputError: the store can't be written, or the data is damaged.
+    """
+    plan, context = prepared.plan, prepared.context
+    context.store.require_writable()
+    splits = {getattr(t.config, k) for t in plan.to_run for k in ("train_split", "eval_split")}
+    check_digests(Path(context.data), sorted(splits))
+    _add_uses(context.store, plan)
+    history = load_trials(context.store)
+    monitor = Monitor(plan, expected=seconds_by_trial(plan, history))
+    jobs = make_jobs(plan.to_run)
+    interrupted = False
+    if not jobs:
+        return Outcome(monitor, interrupted)
+    command = context.provenance.command
+    with Ledger(context.store, monitor, command, context.data), view(monitor, console):
+        try:
+            if in_process:
+                for job in jobs:
+                    run_job(job, context, monitor.progress, monitor.finished, reraise=debug)
+            else:
+                run_on_ray(
+                    jobs,
+                    context,
+                    monitor,
+                    cpus=prepared.profile.threads,
+                    gpus=_gpus(gpus, prepared.profile),
+                    max_concurrent=max_concurrent,
+                    address=address,
+                    time_budget=time_budget,
+                )
+        except KeyboardInterrupt:
+            interrupted = True
+    counts = monitor.counts()
+    interrupted = interrupted or bool(counts["waiting"] + counts["running"])
+    return Outcome(monitor, interrupted)
+
+
+def _gpus(asked: float | None, profile: Profile) -> float:
+    if asked is not None:
+        return asked
+    import torch
+
+    return profile.gpus if torch.cuda.is_available() else 0.0
+
+
+def _add_uses(store: Store, plan: Plan) -> None:
+    """Tell finished trials of the sweeps that use them now; their numbers stay as they are."""
+    for trial in plan.trials:
+        if trial.id not in plan.cached:
+            continue
+        row = read_row(store, trial.id)
+        if row is None:
+            continue
+        before = list(zip(row["sweeps"], row["labels"], strict=True))
+        new = [use for use in trial.uses if use not in before]
+        if new:
+            uses = before + new
+            row["sweeps"], row["labels"] = [s for s, _ in uses], [name for _, name in uses]
+            write_trial(store, trial.id, {"trials": trial_table(row)})

@@ -1,0 +1,130 @@
+"""Stage artefacts in the store, keyed by stage id: computed once, found by everyone after.
+
+Checkpoints live here too and not in Ray's own: Ray restores a trial from its last snapshot, which
+can be older than the last checkpoint (docs/decisions/0004-engine.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from camsweep.methods.training import EpochLog
+from camsweep.shards.errors import InputError
+from camsweep.sweeps.results import artefact_name
+from camsweep.sweeps.store import Store
+
+Tensors = dict[str, Tensor]
+WEIGHTS = "weights.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+TIMING = "timing.json"
+JOURNAL = "epochs.json"
+
+
+def read_tensors(store: Store, name: str) -> Tensors:
+    """A safetensors file of the store.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        return load(store.read(name))
+    except SafetensorError as error:
+        raise InputError(
+            f"{store.path(name)}: damaged ({error}); delete it and run again"
+        ) from error
+
+
+def write_tensors(store: Store, name: str, tensors: Tensors) -> None:
+    """Write a safetensors file, whole or not at all."""
+    store.write(name, save({key: t.detach().cpu().contiguous() for key, t in tensors.items()}))
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """The training checkpoint of one stage; resumes an interrupted trial at the next epoch."""
+
+    store: Store
+    stage_id: str
+
+    @property
+    def _name(self) -> str:
+        return artefact_name(self.stage_id, CHECKPOINT)
+
+    def load(self) -> tuple[int, Tensors] | None:
+        """Epochs done and the tensors, or None when nothing was saved."""
+        if not self.store.exists(self._name):
+            return None
+        tensors = read_tensors(self.store, self._name)
+        return int(tensors.pop("camsweep.epoch")), tensors
+
+    def save(self, epoch: int, tensors: Tensors) -> None:
+        """Replace the checkpoint: `epoch` epochs are done."""
+        write_tensors(self.store, self._name, {**tensors, "camsweep.epoch": Tensor([epoch])})
+
+    def delete(self) -> None:
+        """Remove the checkpoint once the final weights are there."""
+        self.store.delete(self._name)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage's artefact.
+
+    Attributes:
+        tensors: the weights.
+        seconds: what computing it took, also when it was found.
+        found: whether somebody had computed it before.
+    """
+
+    tensors: Tensors
+    seconds: float
+    found: bool
+
+
+def ensure_weights(
+    store: Store, stage_id: str, compute: Callable[[], tuple[Tensors, float]]
+) -> StageResult:
+    """The weights of a stage: found, or computed under a lock so that it is done once.
+
+    Args:
+        store: where.
+        stage_id: the stage.
+        compute: returns the weights and the seconds they took over all attempts.
+    """
+    name = artefact_name(stage_id, WEIGHTS)
+    with store.lock(stage_id):
+        found = store.exists(name)
+        if not found:
+            tensors, seconds = compute()
+            store.write(artefact_name(stage_id, TIMING), json.dumps({"seconds": seconds}).encode())
+            write_tensors(store, name, tensors)
+            StoredCheckpoint(store, stage_id).delete()
+        return StageResult(read_tensors(store, name), stage_seconds(store, stage_id), found)
+
+
+def stage_seconds(store: Store, stage_id: str) -> float:
+    """What a stage took to compute, in seconds; 0 where that is not recorded."""
+    name = artefact_name(stage_id, TIMING)
+    if not store.exists(name):
+        return 0.0
+    return float(json.loads(store.read(name))["seconds"])
+
+
+def read_journal(store: Store, stage_id: str) -> list[EpochLog]:
+    """The epochs that the stage has done, empty where it never began."""
+    name = artefact_name(stage_id, JOURNAL)
+    if not store.exists(name):
+        return []
+    return [EpochLog(**row) for row in json.loads(store.read(name))]
+
+
+def write_journal(store: Store, stage_id: str, epochs: list[EpochLog]) -> None:
+    """Replace the stage's journal of epochs."""
+    rows = json.dumps([asdict(log) for log in epochs]).encode()
+    store.write(artefact_name(stage_id, JOURNAL), rows)

@@ -1,0 +1,1 @@
+"""Reads results and shows them: tables, figures, statistics, the leaderboard and the HTML page."""

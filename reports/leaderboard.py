@@ -1,0 +1,156 @@
+"""Methods ranked by a metric, with groups that a paired test cannot separate and their cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camsweep.reports.load import Selection, Trial
+from camsweep.reports.measure import COUNTED, Estimate, Measurements
+from camsweep.reports.naming import variant_names
+from camsweep.reports.statistics import bootstrap_p, holm
+from camsweep.shards.errors import InputError, nearest
+
+LEVEL = 0.05
+# Every pair among this many is tested; the pairs of thousands of search trials would say nothing
+# after the adjustment, and take minutes.
+TESTED = 60
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A variant's place.
+
+    Attributes:
+        rank: 1 for the best; equal for none.
+        name: short name from what sets the variant apart.
+        estimate: the metric ranked by.
+        background: IoU of the background.
+        foreground: mean IoU of the foreground classes.
+        tied: ranks of the entries that the paired test does not separate from this one, itself
+            among them; empty for places that are not tested.
+        trials: one a seed.
+        labels: where the variant stands in sweeps, ``cpn/table4 p_h=0.5``.
+        train_seconds: mean training time of a trial, seconds.
+        images_per_second: mean training throughput.
+        peak_memory: largest peak of a trial, bytes.
+        parameters: of the network.
+    """
+
+    rank: int
+    name: str
+    estimate: Estimate
+    background: Estimate | None
+    foreground: Estimate | None
+    tied: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    labels: tuple[str, ...]
+    train_seconds: float
+    images_per_second: float
+    peak_memory: float
+    parameters: float
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Entries from best to worst; ``pairs`` is the number of tests that Holm adjusted for."""
+
+    metric: str
+    selection: Selection
+    entries: tuple[Entry, ...]
+    pairs: int
+    images: int
+
+
+def _check(metric: str, trials: Sequence[Trial]) -> None:
+    known = {*COUNTED, *(name for t in trials for name in t.metrics)}
+    if metric not in known:
+        raise InputError(f"--metric {metric}: no trial has it{nearest(metric, known)}")
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [v for v in values if not math.isnan(v)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def _best_first(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    by_seed = {t.seed: t for t in trials}
+    return tuple(by_seed[seed] for seed in sorted(by_seed))
+
+
+def separated(estimates: Sequence[Estimate], measurements: Measurements) -> tuple[np.ndarray, int]:
+    """Which pairs a paired test separates: bool ``[N, N]`` and the number of tests.
+
+    The test is on the two-level bootstrap of the paired difference, adjusted by Holm over all
+    pairs. One seed says nothing about another training: such a variant is never separated.
+    """
+    first, second = np.triu_indices(len(estimates), k=1)
+    p = []
+    for i, j in zip(first.tolist(), second.tolist(), strict=True):
+        difference = measurements.difference(estimates[i], estimates[j])
+        enough = min(len(estimates[i].seeds), len(estimates[j].seeds)) > 1
+        p.append(bootstrap_p(difference.mean, difference.draws) if enough else 1.0)
+    apart = np.zeros((len(estimates), len(estimates)), dtype=bool)
+    apart[first, second] = holm(np.array(p)) < LEVEL
+    return apart | apart.T, len(p)
+
+
+def _tied(apart: np.ndarray, place: int) -> tuple[int, ...]:
+    if place >= len(apart):
+        return ()
+    return tuple(int(other) + 1 for other in np.flatnonzero(~apart[place]))
+
+
+def leaderboard(
+    selection: Selection, measurements: Measurements, metric: str = "miou"
+) -> Leaderboard:
+    """Rank the variants (configs without the seed) of a selection.
+
+    Args:
+        selection: the trials of one profile and data set.
+        measurements: numbers of those trials.
+        metric: a metric column, higher is better.
+
+    Raises:
+        InputError: no trial has the metric.
+    """
+    done = [t for t in selection.trials if t.done]
+    if done:
+        _check(metric, done)
+    variants: dict[str, list[Trial]] = {}
+    for trial in done:
+        variants.setdefault(trial.variant, []).append(trial)
+    names = variant_names({k: (v[0].method, v[0].config) for k, v in variants.items()})
+    measured = []
+    for key, some in variants.items():
+        trials = _best_first(some)
+        estimate = measurements.estimate(trials, metric)
+        if estimate is not None:
+            measured.append((key, trials, estimate))
+    measured.sort(key=lambda item: (-item[2].mean, names[item[0]]))
+    apart, pairs = separated([e for _, _, e in measured[:TESTED]], measurements)
+    entries = []
+    for place, (key, trials, estimate) in enumerate(measured):
+        labels = dict.fromkeys(f"{s} {label}" for t in trials for s, label in t.memberships)
+        memory = [t.peak_memory for t in trials if not math.isnan(t.peak_memory)]
+        entries.append(
+            Entry(
+                rank=place + 1,
+                name=names[key],
+                estimate=estimate,
+                background=measurements.estimate(trials, "background_iou"),
+                foreground=measurements.estimate(trials, "foreground_iou"),
+                tied=_tied(apart, place),
+                trials=trials,
+                labels=tuple(labels),
+                train_seconds=_mean([t.train_seconds for t in trials]),
+                images_per_second=_mean([t.images_per_second for t in trials]),
+                peak_memory=max(memory, default=math.nan),
+                parameters=_mean([t.parameters for t in trials]),
+            )
+        )
+    images = max((e.estimate.images for e in entries), default=0)
+    return Leaderboard(metric, selection, tuple(entries), pairs, images)

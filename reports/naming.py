@@ -1,0 +1,83 @@
+"""Short readable names for method variants, from what sets them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from camsweep.methods.base import load_method
+from camsweep.shards.errors import InputError
+
+# Told by the patches part of the name, or by the method's own title.
+_TOLD = frozenset({"method", "seed", "patches", "s_n", "grid_sizes"})
+
+
+def method_title(method: str) -> str:
+    """How tables call a method; its own name where this version does not know it."""
+    try:
+        return load_method(method).title
+    except InputError:
+        return method
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "{" + ", ".join(_plain(v) for v in value) + "}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def _patches(config: Mapping[str, Any]) -> list[str]:
+    kind = config.get("patches")
+    if kind == "superpixel" and "s_n" in config:
+        return [f"superpixel S_N={config['s_n']}"]
+    if kind == "grid" and "grid_sizes" in config:
+        return [f"grid K={_plain(config['grid_sizes'])}"]
+    return [str(kind)] if kind else []
+
+
+def _values(configs: Sequence[Mapping[str, Any]], field: str) -> Counter[str]:
+    return Counter(json.dumps(c[field], sort_keys=True) for c in configs if field in c)
+
+
+def _part(field: str, value: Any, seen: Counter[str]) -> str:
+    """How a setting is told, or "" where most variants have the same value.
+
+    Of a switch only the rarer state is told; on a tie that is "off", since parts are on by default.
+    """
+    if isinstance(value, bool):
+        on, off = seen["true"], seen["false"]
+        rare = (on < off) if value else (off <= on)
+        return (field if value else f"no {field}") if rare else ""
+    usual = 2 * seen[json.dumps(value, sort_keys=True)] > seen.total()
+    return "" if usual else f"{field}={_plain(value)}"
+
+
+def variant_names(variants: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Name each variant by its method, its patches and the settings that differ.
+
+    Args:
+        variants: ``variant key -> (method, config without inactive settings)``.
+
+    Returns:
+        ``variant key -> name``, e.g. ``"CPN, superpixel S_N=200, no prcm"``. Values that most
+        variants of a method share are left out. No two names are equal.
+    """
+    names = {}
+    for key, (method, config) in variants.items():
+        family = [c for m, c in variants.values() if m == method]
+        parts = [method_title(method), *_patches(config)]
+        for field in config:
+            seen = _values(family, field)
+            if field not in _TOLD and len(seen) > 1:
+                parts.append(_part(field, config[field], seen))
+        names[key] = ", ".join(part for part in parts if part)
+    twice = {name for name, number in Counter(names.values()).items() if number > 1}
+    for key, name in names.items():
+        if name in twice:
+            names[key] = f"{name} ({hashlib.sha256(key.encode()).hexdigest()[:6]})"
+    return names

@@ -1,0 +1,1 @@
+"""Artefact specs: one YAML file a table or figure, in a folder a paper."""

@@ -1,0 +1,272 @@
+"""Numbers and sentences as text, and artefacts as plain grids of cells for every text format."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from camsweep.reports.artefacts import OTHER_DATA, Filled, Line, Value
+from camsweep.reports.leaderboard import LEVEL, Leaderboard
+from camsweep.reports.load import Trial
+from camsweep.reports.measure import Estimate
+from camsweep.reports.shape import sentences
+from camsweep.reports.spec import ContrastSpec, CurveSpec, PicturesSpec, TableSpec, paper
+
+BLANK = "–"
+METRIC_TITLES = {
+    "miou": "mIoU",
+    "miou_raw": "mIoU, raw map",
+    "miou_refined": "mIoU, refined map",
+    "background_iou": "background IoU",
+    "foreground_iou": "foreground IoU",
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as text: ``headers [K]``, ``rows [N][K]``, a caption and notes below it."""
+
+    title: str
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def percent(fraction: float) -> str:
+    """``43.2`` of 0.432."""
+    return BLANK if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def bounds(estimate: Estimate, *, sign: bool = False) -> str:
+    """``[41.9, 44.5]`` in percent, or the words for why there is no interval."""
+    if math.isnan(estimate.low):
+        return "[no interval]"
+    form = "+.1f" if sign else ".1f"
+    return f"[{100 * estimate.low:{form}}, {100 * estimate.high:{form}}]"
+
+
+def measured(estimate: Estimate | None) -> str:
+    """``43.2 [41.9, 44.5]``."""
+    return BLANK if estimate is None else f"{percent(estimate.mean)} {bounds(estimate)}"
+
+
+def effect(difference: Estimate | None) -> str:
+    """``+3.8 [+1.2, +6.4]``, with the word noise where the interval does not exclude 0."""
+    if difference is None:
+        return BLANK
+    text = f"{100 * difference.mean:+.1f} {bounds(difference, sign=True)}"
+    return f"{text} {verdict(difference)}".strip()
+
+
+def verdict(difference: Estimate) -> str:
+    """``noise``, ``one seed`` (the noise of seeds is unknown) or nothing for an effect."""
+    if difference.one_seed:
+        return "one seed"
+    return "noise" if difference.noise else ""
+
+
+def against_paper(value: Value) -> str:
+    """Measured minus published in points, ``other data`` where they can't be compared."""
+    if value.published is None or value.estimate is None:
+        return BLANK
+    return OTHER_DATA if value.difference is None else f"{value.difference:+.1f}"
+
+
+def published(value: Value) -> str:
+    """The published number as the paper prints it."""
+    return BLANK if value.published is None else f"{value.published:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """``48 s``, ``12 min``, ``3.4 h``."""
+    if math.isnan(seconds):
+        return BLANK
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def scaled(number: float, units: tuple[str, ...] = ("", "k", "M", "G"), base: float = 1000) -> str:
+    """A count in its unit: ``120 k``, ``23.5 M``."""
+    if math.isnan(number):
+        return BLANK
+    place = 0
+    while abs(number) >= base and place < len(units) - 1:
+        number /= base
+        place += 1
+    return f"{number:.3g} {units[place]}".strip()
+
+
+def memory(size: float) -> str:
+    """Bytes as ``668 MiB``."""
+    return scaled(size, ("B", "KiB", "MiB", "GiB", "TiB"), 1024)
+
+
+def where(filled: Filled) -> str:
+    """Data set, profile and images: stands in every caption."""
+    images = f", {filled.images:,} images" if filled.images else ""
+    selection = filled.selection
+    return f"Measured on data set {selection.data}, profile {selection.profile}{images}."
+
+
+def caption(filled: Filled) -> str:
+    """What is shown, on which data, and what the published numbers were measured on."""
+    spec = filled.spec
+    about = paper(spec.paper)
+    parts = [spec.about, where(filled)]
+    if isinstance(spec, PicturesSpec):
+        return " ".join(p for p in parts if p)
+    shown = "Mean over seeds and 95 % interval, in percent"
+    parts.append(f"{shown}; published: {about.measured_on}.")
+    if not filled.comparable:
+        parts.append("Other data than the paper's: only the shape may be compared, not the level.")
+    return " ".join(p for p in parts if p)
+
+
+def shape_lines(filled: Filled) -> list[str]:
+    """Whether the shape of the published result holds, one sentence a claim."""
+    if filled.shape is None:
+        return []
+    spec = filled.spec
+    ordered = isinstance(spec, CurveSpec) or (isinstance(spec, TableSpec) and spec.ordered)
+    return sentences(filled.shape, ordered=ordered)
+
+
+def remarks(filled: Filled) -> list[str]:
+    """What a reader must know of the intervals, and what was left out."""
+    found: list[str] = []
+    estimates = [v.estimate for line in filled.lines for v in line.values if v.estimate]
+    if any(e.images == 0 for e in estimates) and any(e.images for e in estimates):
+        found.append(
+            "Numbers without per-image counts (single scales, the map that is not the headline) "
+            "have intervals over seeds alone."
+        )
+    if any(e.one_seed for e in estimates):
+        found.append(
+            "One seed (open marker): the interval covers the images alone, not another training."
+            if isinstance(filled.spec, CurveSpec)
+            else "One seed: the interval covers the images alone, not another training."
+        )
+    return [*found, *filled.notes]
+
+
+def failure(trial: Trial) -> str:
+    """Which trial failed and why."""
+    labels = ", ".join(f"{sweep} {label}" for sweep, label in trial.memberships)
+    return f"{labels}, seed {trial.seed}: {trial.cause or 'no cause recorded'}"
+
+
+def notes(filled: Filled) -> tuple[str, ...]:
+    """Shape, remarks, holes with the commands that fill them, and failed trials."""
+    holes = [f"Not measured: {hole.what}. Fill it with: {hole.command}" for hole in filled.holes]
+    return (
+        *(f"Shape: {line}" for line in shape_lines(filled)),
+        *remarks(filled),
+        *holes,
+        *(f"Failed: {failure(trial)}" for trial in filled.failed),
+    )
+
+
+def wide(filled: Filled) -> bool:
+    """Whether a table has too many measured columns to give each its own paper column."""
+    return len(filled.columns) > 3
+
+
+def _name(line: Line) -> str:
+    return f"{line.name} (ours)" if line.ours else line.name
+
+
+def _cell(value: Value) -> str:
+    return "not measured" if value.hole else measured(value.estimate)
+
+
+def _wide_rows(filled: Filled) -> list[tuple[str, ...]]:
+    rows = []
+    for line in filled.lines:
+        rows.append((_name(line), *map(_cell, line.values), str(line.seeds or BLANK)))
+        if any(v.published is not None for v in line.values):
+            rows.append(("  published", *map(published, line.values), ""))
+        if not line.published_only:
+            rows.append(("  difference", *map(against_paper, line.values), ""))
+        if any(v.effect for v in line.values):
+            against = f"  against {filled.reference}"
+            rows.append((against, *(effect(v.effect) for v in line.values), ""))
+    return rows
+
+
+def grid(filled: Filled) -> Grid:
+    """An artefact's numbers as a table of text."""
+    spec = filled.spec
+    title = f"{spec.number}: {spec.title}"
+    if wide(filled):
+        headers = ("", *filled.columns, "seeds")
+        return Grid(title, caption(filled), headers, tuple(_wide_rows(filled)), notes(filled))
+    is_contrast = isinstance(spec, ContrastSpec)
+    headers_list, rows = [""], [[_name(line)] for line in filled.lines]
+    for index, column in enumerate(filled.columns):
+        values = [line.values[index] for line in filled.lines]
+        headers_list.append(column)
+        signed = is_contrast and index == len(filled.columns) - 1
+        for row, value in zip(rows, values, strict=True):
+            row.append(effect(value.estimate) if signed and not value.hole else _cell(value))
+        if any(v.published is not None for v in values):
+            headers_list += ["published", "difference"]
+            for row, value in zip(rows, values, strict=True):
+                row += [published(value), against_paper(value)]
+        if any(v.effect for v in values):
+            headers_list.append(f"against {filled.reference}")
+            for row, value in zip(rows, values, strict=True):
+                row.append(effect(value.effect))
+    headers_list.append("seeds")
+    for row, line in zip(rows, filled.lines, strict=True):
+        row.append(str(line.seeds or BLANK))
+    cells = tuple(tuple(row) for row in rows)
+    return Grid(title, caption(filled), tuple(headers_list), cells, notes(filled))
+
+
+def ranks(tied: tuple[int, ...]) -> str:
+    """``1-4, 6`` of (1, 2, 3, 4, 6), with an en dash; blank where a place stands alone."""
+    if len(tied) < 2:
+        return BLANK
+    runs: list[list[int]] = []
+    for rank in tied:
+        if runs and rank == runs[-1][-1] + 1:
+            runs[-1].append(rank)
+        else:
+            runs.append([rank])
+    return ", ".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}{BLANK}{r[-1]}" for r in runs)
+
+
+def leaderboard_caption(board: Leaderboard) -> str:
+    """On which data, and how the groups were made."""
+    images = f", {board.images:,} images" if board.images else ""
+    adjusted = f"Holm over {board.pairs} pairs" if board.pairs > 1 else "one pair at most"
+    return (
+        f"Measured on data set {board.selection.data}, profile {board.selection.profile}{images}. "
+        "Mean over seeds and 95 % interval, in percent. Tied: the places that a paired test over "
+        f"seeds and images does not separate (level {LEVEL:g}, {adjusted}). Settings that most "
+        "variants of a method share are left out of the names."
+    )
+
+
+def leaderboard_grid(board: Leaderboard) -> Grid:
+    """The leaderboard as a table of text."""
+    title = METRIC_TITLES.get(board.metric, board.metric)
+    headers = (
+        "#", "variant", title, "tied", "background", "foreground", "seeds", "train", "images/s",
+        "peak memory", "parameters", "in",
+    )  # fmt: skip
+    rows = []
+    for e in board.entries:
+        more = f" +{len(e.labels) - 1}" if len(e.labels) > 1 else ""
+        rows.append(
+            (
+                str(e.rank), e.name, measured(e.estimate), ranks(e.tied),
+                BLANK if e.background is None else percent(e.background.mean),
+                BLANK if e.foreground is None else percent(e.foreground.mean),
+                str(len(e.trials)), duration(e.train_seconds), scaled(e.images_per_second),
+                memory(e.peak_memory), scaled(e.parameters), (e.labels or (BLANK,))[0] + more,
+            )
+        )  # fmt: skip
+    return Grid("Leaderboard", leaderboard_caption(board), headers, tuple(rows))

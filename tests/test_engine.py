@@ -1,0 +1,207 @@
+"""The promises of a run: nothing lost, nothing repeated, the same numbers whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tiny import build_data, write_profile, write_sweep
+
+from camsweep.sweeps.results import load_curves, load_images, load_trials
+from camsweep.sweeps.store import Store
+
+SWEEP = """
+title: what the tests run
+base: {method: cpn, patches: grid, grid_sizes: [56, 112]}
+axes: {p_h: [0.3, 0.5]}
+seeds: 2
+retries: 1
+"""
+EPOCHS = 4
+
+
+class World:
+    """A folder with data, a profile and a sweep, and the command that runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = build_data(folder)
+        self.profile = write_profile(folder, EPOCHS)
+        self.sweep = write_sweep(folder, SWEEP)
+
+    def command(self, store: str, *more: str) -> list[str]:
+        words = ["run", str(self.sweep), "--profile", str(self.profile)]
+        words += ["--data", str(self.data), "--store", str(self.folder / store), *more]
+        return [sys.executable, "-m", "camsweep.platform.cli.main", *words]
+
+    def run(self, store: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(store, *more), capture_output=True, text=True, timeout=300
+        )
+
+    def start(self, store: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"{store}.log").open("wb")
+        return subprocess.Popen(self.command(store), stdout=log, stderr=subprocess.STDOUT)
+
+    def store(self, name: str) -> Store:
+        return Store(str(self.folder / name))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World) -> Store:
+    """The sweep run in one process, without Ray."""
+    done = world.run("undisturbed", "--in-process")
+    assert done.returncode == 0, done.stderr
+    return world.store("undisturbed")
+
+
+def rows(store: Store) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in load_trials(store).to_pylist()}
+
+
+def metrics(store: Store) -> dict[str, dict[str, Any]]:
+    return {
+        trial_id: {k: v for k, v in row.items() if k.startswith("metric.")} | {"s": row["status"]}
+        for trial_id, row in rows(store).items()
+    }
+
+
+def until(what: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def same_results(one: Store, two: Store) -> None:
+    assert metrics(one) == metrics(two)
+    for load in (load_images, load_curves):
+        order = [(name, "ascending") for name in load(one).column_names]
+        assert load(one).sort_by(order).equals(load(two).sort_by(order))
+
+
+def checkpoints(store: Store) -> list[Path]:
+    return list(Path(store.path("artefacts")).glob("*/checkpoint.safetensors"))
+
+
+def workers(driver: psutil.Process) -> list[psutil.Process]:
+    found = []
+    for process in driver.children(recursive=True):
+        try:
+            line = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if line.startswith("ray::ImplicitFunc"):
+            found.append(process)
+    return found
+
+
+def test_a_run_on_ray_equals_one_in_process(world: World, undisturbed: Store) -> None:
+    done = world.run("ray")
+    assert done.returncode == 0, done.stdout + done.stderr
+    same_results(world.store("ray"), undisturbed)
+    assert not list(Path(world.store("ray").path(".")).glob(".tune*"))
+    before = rows(world.store("ray"))
+    again = world.run("ray")
+    assert again.returncode == 0
+    assert "4 found in" in again.stdout
+    assert rows(world.store("ray")) == before
+
+
+def test_the_driver_is_killed(world: World, undisturbed: Store) -> None:
+    store = world.store("driver")
+    driver = world.start("driver")
+    children = []
+
+    def in_the_middle() -> bool:
+        children[:] = psutil.Process(driver.pid).children(recursive=True)
+        return len(store.names("trials")) >= 1 and len(checkpoints(store)) >= 1
+
+    until(in_the_middle)
+    driver.kill()
+    driver.wait()
+    psutil.wait_procs(children, timeout=60)
+    finished = rows(store)
+    assert 1 <= len(finished) < 4
+    status = subprocess.run(
+        [sys.executable, "-m", "camsweep.platform.cli.main", "status", "--store", store.url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{len(finished)} done" in status.stdout
+    assert world.run("driver").returncode == 0
+    after = rows(store)
+    assert {i: after[i] for i in finished} == finished, "a finished trial was repeated"
+    same_results(store, undisturbed)
+
+
+def test_a_trials_process_is_killed(world: World, undisturbed: Store) -> None:
+    store = world.store("worker")
+    driver = world.start("worker")
+    until(lambda: len(checkpoints(store)) >= 1)
+    victims = workers(psutil.Process(driver.pid))
+    assert victims
+    victims[0].send_signal(signal.SIGKILL)
+    assert driver.wait(timeout=300) == 0, (world.folder / "worker.log").read_text()
+    same_results(store, undisturbed)
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
+    world: World, undisturbed: Store
+) -> None:
+    store = world.store("stopped")
+    driver = world.start("stopped")
+    until(lambda: len(checkpoints(store)) >= 1)
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=120) == 130
+    said = (world.folder / "stopped.log").read_text()
+    assert "run the same command to go on" in said
+    assert "Traceback" not in said
+    assert not list(Path(store.path(".")).rglob("*.tmp"))
+    assert world.run("stopped").returncode == 0
+    same_results(store, undisturbed)
+
+
+def test_a_failing_trial_is_recorded_and_the_others_end(world: World) -> None:
+    # A learning rate that no training survives, for one of two cells.
+    sweep = write_sweep(
+        world.folder,
+        "title: x\nbase: {method: cam}\naxes: {lr: [0.01, 1.0e+30]}\nseeds: 1\nretries: 1\n",
+    )
+    command = world.command("failing")
+    command[command.index(str(world.sweep))] = str(sweep)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "not finite" in done.stderr
+    by_status = {row["status"]: row for row in rows(world.store("failing")).values()}
+    assert set(by_status) == {"done", "failed"}
+    failed = by_status["failed"]
+    assert failed["attempts"] == 2
+    assert "not finite" in failed["cause"]
+    assert "TrainingDiverged" in failed["traceback"]
+    shown = subprocess.run(
+        [
+            *(sys.executable, "-m", "camsweep.platform.cli.main", "status"),
+            *("--store", world.store("failing").url, "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "not finite" in json.dumps(json.loads(shown.stdout)["trials"])
