@@ -5,17 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from camsweep.methods.backbones import MEAN, STD
-from camsweep.methods.backbones.small import SmallNet
-from camsweep.shards.embedded.pretrain_images import BODY_WAYS, HEAD_WAYS, pretrain_set
 from torch import Tensor, nn
 from torch.nn import functional
 
-BATCH = 32
-LEARNING_RATE = 0.05
+from camsweep.methods.backbones import MEAN, STD
+from camsweep.methods.backbones.small import SmallNet
+from camsweep.shards.embedded.pretrain_images import BODY_WAYS, HEAD_WAYS, pretrain_set
+from camsweep.shards.errors import InputError
+
+LabelledImages = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+RECIPE = 1  # raise whenever the same arguments would give other weights
+
+BATCH = 16
+LEARNING_RATE = 0.025
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 WARM_UP = 0.1  # share of the steps over which the learning rate rises
@@ -64,6 +72,8 @@ def pretrain_embedded(
     images: int = 2000,
     epochs: int = 12,
     on_epoch: Callable[[PretrainLog], None] | None = None,
+    *,
+    threads: int = 1,
 ) -> dict[str, Tensor]:
     """Train SmallNet to name heads and bodies of single objects.
 
@@ -74,30 +84,56 @@ def pretrain_embedded(
         images: Number of training images; 500 further ones measure accuracy.
         epochs: Passes over the images.
         on_epoch: Called after every epoch.
+        threads: CPU threads of torch; other numbers may round differently.
 
     Returns:
         State dict of a `SmallNet` (float32, CPU) for `SmallNet.load_pretrained`.
+
+    Raises:
+        InputError: Fewer images than one batch.
     """
-    pixels, heads, bodies = pretrain_set(images, seed)
-    held = pretrain_set(HELD_OUT, seed + 1_000_003)
+    if images < BATCH:
+        raise InputError(f"pretrain_images: {images} is less than one batch; {BATCH} or more")
+    training = pretrain_set(images, seed)
+    held = pretrain_set(HELD_OUT, seed + 1_000_003) if on_epoch is not None else None
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _pretrain(seed, epochs, training, held, on_epoch)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _pretrain(
+    seed: int,
+    epochs: int,
+    training: LabelledImages,
+    held: LabelledImages | None,
+    on_epoch: Callable[[PretrainLog], None] | None,
+) -> dict[str, Tensor]:
+    pixels, heads, bodies = training
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = TwoHeads()
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last)
     parameters = list(model.parameters())
     decayed = [p for p in parameters if p.ndim > 1]
     plain = [p for p in parameters if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": plain},
+    ]
     optimiser = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain}],
+        groups,
         lr=LEARNING_RATE,
         momentum=MOMENTUM,
         nesterov=True,
     )
-    batches = max(1, images // BATCH)
+    batches = len(pixels) // BATCH
     for epoch in range(epochs):
         started = time.perf_counter()
         rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, epoch])))
-        order = rng.permutation(images)
+        order = rng.permutation(len(pixels))
         model.train()
         total = 0.0
         for step in range(batches):
@@ -118,7 +154,7 @@ def pretrain_embedded(
             loss.backward()
             optimiser.step()
             total += float(loss.detach())
-        if on_epoch is not None:
+        if on_epoch is not None and held is not None:
             head_accuracy, body_accuracy = _accuracy(model, *held)
             on_epoch(
                 PretrainLog(
@@ -131,7 +167,9 @@ def pretrain_embedded(
                 )
             )
     return {
-        name: value.detach().contiguous().clone() for name, value in model.net.state_dict().items()
+        name: value.detach().contiguous().clone()
+        for name, value in model.net.state_dict().items()
+        if not name.endswith("num_batches_tracked")  # means nothing once statistics are frozen
     }
 
 
@@ -165,10 +203,12 @@ def _accuracy(
     model: TwoHeads, pixels: np.ndarray, heads: np.ndarray, bodies: np.ndarray
 ) -> tuple[float, float]:
     model.eval()
-    right_heads = right_bodies = 0
+    right = np.zeros(2)
     with torch.inference_mode():
         for start in range(0, len(pixels), 100):
-            head_logits, body_logits = model(_normalised(pixels[start : start + 100]))
-            right_heads += int((head_logits.argmax(1).numpy() == heads[start : start + 100]).sum())
-            right_bodies += int((body_logits.argmax(1).numpy() == bodies[start : start + 100]).sum())
-    return right_heads / len(pixels), right_bodies / len(pixels)
+            part = slice(start, start + 100)
+            for which, (logits, truth) in enumerate(
+                zip(model(_normalised(pixels[part])), (heads[part], bodies[part]), strict=True)
+            ):
+                right[which] += (logits.argmax(1).numpy() == truth).sum()
+    return float(right[0] / len(pixels)), float(right[1] / len(pixels))

@@ -22,8 +22,11 @@ from camsweep.platform.monitor import Monitor
 from camsweep.platform.trial import failed_row
 from camsweep.shards.errors import InputError
 
-#: Ray reads these at import: no loggers that write beside our tables, no calls home, no chatter.
-QUIET = {
+#: Set before Ray is imported and handed down to its workers, where the user has not set them: no
+#: loggers that write beside our tables, no calls home, no chatter. One malloc arena: Tune starts a
+#: thread a trial, and each thread's own arena would keep what its trial has freed.
+ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -105,7 +108,7 @@ def run_on_ray(
     Raises:
         InputError: no cluster at the address, or a trial needs more than there is.
     """
-    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+    os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
     import ray
     from ray import tune
 

@@ -15,7 +15,7 @@ from camsweep.sweeps.store import Store
 
 #: Baseline CAM, CPN with grid and with superpixel patches, and the p_h ablation.
 SWEEPS = ("cpn/table1", "cpn/table3", "cpn/fig5", "cpn/strategies", "cpn/table4")
-SEEDS = 2
+SEEDS = 3
 
 
 @dataclass(frozen=True)

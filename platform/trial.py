@@ -45,6 +45,10 @@ from camsweep.sweeps.results import (
     write_trial,
 )
 
+#: Trials that start together wait for the one that pretrains, so it may use a second core. Fixed,
+#: as the number of threads decides how sums are rounded.
+PRETRAIN_THREADS = 2
+
 
 def run_trial(
     trial: PlannedTrial, context: RunContext, report: Report, attempt: int = 1
@@ -194,7 +198,11 @@ def _pretrain(
             report(Progress(trial.id, "pretrain", log.epoch, log.epochs, loss=log.loss))
 
         tensors = pretrain_embedded(
-            config.pretrain_seed, config.pretrain_images, config.pretrain_epochs, on_epoch
+            config.pretrain_seed,
+            config.pretrain_images,
+            config.pretrain_epochs,
+            on_epoch,
+            threads=PRETRAIN_THREADS,
         )
         return tensors, time.perf_counter() - clock
 

@@ -73,8 +73,7 @@ def _tag(words: str) -> Html | None:
 def _number(estimate: Estimate | None) -> Html:
     if estimate is None:
         return tag("td", BLANK)
-    words = _tag("one seed" if estimate.one_seed else "")
-    return tag("td", tag("b", percent(estimate.mean)), tag("small", bounds(estimate), " ", words))
+    return tag("td", tag("b", percent(estimate.mean)), tag("small", bounds(estimate)))
 
 
 def _effect(difference: Estimate | None) -> Html:

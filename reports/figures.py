@@ -219,7 +219,8 @@ def losses(curves: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> go.F
     figure.update_yaxes(**_axis(title_text="total loss, mean over seeds"))
     _style(figure, 380 + 22 * len(curves))
     figure.update_layout(
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top", "entrywidth": 420}
+        # One a line: names are as long as what sets a variant apart.
+        legend={"orientation": "v", "x": 0, "y": -0.22, "yanchor": "top"}
     )
     return figure
 

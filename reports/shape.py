@@ -50,6 +50,7 @@ class Shape:
         peak: the measured peak over all measured places.
         published_peak: the published peak.
         peak_share: share of the draws with the measured peak at the published one's place.
+        one_seed: whether a place has one seed, so that the draws miss the noise of trainings.
         ends: the ends of the axis against the published peak (ordered artefacts only).
     """
 
@@ -60,6 +61,7 @@ class Shape:
     peak: str
     published_peak: str
     peak_share: float
+    one_seed: bool
     ends: tuple[End, ...]
 
 
@@ -100,6 +102,7 @@ def shape(places: Sequence[Place], measurements: Measurements, *, ordered: bool)
         peak=names[int(np.argmax(all_means))],
         published_peak=best.name,
         peak_share=float(at_best.mean()),
+        one_seed=any(p.estimate.one_seed for p in measured if p.estimate is not None),
         ends=tuple(ends),
     )
 
@@ -114,6 +117,8 @@ def sentences(found: Shape, *, ordered: bool) -> list[str]:
         f"Best: measured at {found.peak}, published at {found.published_peak}; the published place "
         f"is best in {100 * found.peak_share:.0f} % of the draws.",
     ]
+    if found.one_seed:
+        lines.append("Some places have one seed: these draws miss the noise between trainings.")
     words = {
         "lower": "lower, as published",
         "higher": "higher, the reverse of the paper",

@@ -12,13 +12,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from camsweep.methods import pretrain
 from camsweep.methods.base import TrialConfig, load_method
 
 #: The chain, in order. `refine` and `segment` join it with their methods.
 STAGES = ("pretrain", "train", "localize", "evaluate")
 
 #: Raised when a change of our code changes what a stage computes from the same settings.
-RECIPES = {"pretrain": 1, "train": 1, "localize": 1, "evaluate": 1}
+RECIPES = {"pretrain": pretrain.RECIPE, "train": 1, "localize": 1, "evaluate": 1}
 
 
 def canonical_json(value: Any) -> bytes:

@@ -376,6 +376,7 @@ def test_one_seed_of_several_is_told_and_proves_nothing(tmp_path: Path) -> None:
     assert filled.shape is not None
     assert next(e.verdict for e in filled.shape.ends) == "one seed"
     assert any("open marker" in note for note in notes(filled))
+    assert any("miss the noise between trainings" in note for note in notes(filled))
 
 
 def test_seeds_that_differ_are_compared_unpaired(tmp_path: Path) -> None:

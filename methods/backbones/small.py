@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from camsweep.methods.backbones import Backbone, Features, freeze_batch_norm
 from torch import Tensor, nn
 from torch.nn import functional
+
+from camsweep.methods.backbones import Backbone, Features, freeze_batch_norm
 
 WIDTHS = (16, 24, 32, 48)
 
@@ -30,6 +31,8 @@ class ConvNorm(nn.Module):
         if self.norm.training:
             return self.norm(self.conv(x))
         norm, conv = self.norm, self.conv
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         shift = norm.bias - norm.running_mean * scale
         weight = conv.weight * scale.view(-1, 1, 1, 1)

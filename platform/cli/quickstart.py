@@ -12,7 +12,7 @@ def quickstart(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for data, results and report.")
     ] = Path("camsweep-quickstart"),
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds a cell.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds a cell.")] = 3,
 ) -> int:
     """Render the embedded data, run a small sweep, write the report, show the leaderboard.
 
@@ -22,7 +22,7 @@ def quickstart(
     Examples:
       camsweep quickstart
 
-      camsweep quickstart --out /tmp/first-look --seeds 3
+      camsweep quickstart --out /tmp/first-look --seeds 2
     """
     import time
 

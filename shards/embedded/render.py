@@ -59,7 +59,7 @@ def mask_labels(mask: npt.NDArray[np.uint8]) -> tuple[int, ...]:
 
 @functools.cache
 def _textures() -> tuple[Grid, ...]:
-    """The three background textures as float32 [512, 512] in 0..1, zero mean contrast removed.
+    """The three background textures, float32 [512, 512] with zero mean and unit deviation.
 
     The files are part of the scikit-image wheel (CC0); nothing is downloaded.
     """
