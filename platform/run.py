@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Request:
         seeds: seeds a cell, instead of the sweep's number.
         settings: settings of `--set`.
         weights: a file of pretrained weights.
+        only: labels of the cells to run, by sweep; a sweep that is not named runs whole.
     """
 
     names: Sequence[str]
@@ -51,6 +52,7 @@ class Request:
     seeds: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ def prepare(request: Request) -> Prepared:
     Raises:
         InputError: anything in it is wrong.
     """
-    sweeps = [load_sweep(name) for name in expand_names(list(request.names))]
+    sweeps = [
+        replace(load_sweep(name), only=request.only.get(name, ()))
+        for name in expand_names(list(request.names))
+    ]
     profile = load_profile(request.profile)
     extra: dict[str, Any] = {}
     if request.weights is not None:

@@ -57,11 +57,13 @@ class Sweep:
         name: `cpn/fig6` for a shipped one, the file's stem for a user's own.
         path: where it was read, for error lines.
         spec: its content.
+        only: labels of the cells to run; empty for all.
     """
 
     name: str
     path: str
     spec: SweepSpec
+    only: tuple[str, ...] = ()
 
     def cells(self) -> list[tuple[str, Overrides]]:
         """The label and the overrides of every cell (base, then arm, then axes)."""
@@ -75,7 +77,7 @@ class Sweep:
                 parts += [f"{name}={format_value(value)}" for name, value in point.items()]
                 label = ", ".join(parts) or self.name
                 cells.append((label, {**self.spec.base, **overrides, **point}))
-        return cells
+        return [cell for cell in cells if not self.only or cell[0] in self.only]
 
 
 def format_value(value: Any) -> str:

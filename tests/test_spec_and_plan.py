@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from camsweep.methods.base import load_method
+from camsweep.platform.quickstart import ONLY
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.identity import canonical_json, content_id, stage_ids
 from camsweep.sweeps.plan import Plan, make_plan
@@ -130,6 +132,13 @@ def test_later_settings_win(tmp_path: Path) -> None:
     path = spec_file(tmp_path, mine)
     assert [t.config.epochs for t in plan([path], seeds=1).trials] == [2, 4]
     assert [t.config.epochs for t in plan([path], seeds=1, overrides={"epochs": 5}).trials] == [5]
+
+
+def test_some_cells_of_a_sweep() -> None:
+    sweep = replace(load_sweep("cpn/table4"), only=("p_h=0.1", "p_h=0.5"))
+    assert [label for label, _ in sweep.cells()] == ["p_h=0.1", "p_h=0.5"]
+    named = {label for labels in ONLY.values() for label in labels}
+    assert named <= {label for name in ONLY for label, _ in load_sweep(name).cells()}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,30 @@
+"""The guard: when the embedded baseline leaves 40-48 mIoU, the benchmark itself has drifted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from camsweep.platform.attempts import make_jobs, run_job
+from camsweep.platform.data import embedded_data
+from camsweep.platform.run import Request, prepare
+from camsweep.sweeps.store import Store
+
+
+def test_the_baseline_lies_in_its_range(tmp_path: Path) -> None:
+    """CAM and the full CPN under the shipped profile, one seed: about two minutes on one core."""
+    data = embedded_data(tmp_path / "data")
+    store = Store(str(tmp_path / "store"))
+    prepared = prepare(Request(["cpn/fig5"], "embedded", str(data), store, seeds=1))
+    rows = {}
+    for job in make_jobs(prepared.plan.to_run):
+        run_job(
+            job,
+            prepared.context,
+            lambda progress: None,
+            lambda row: rows.update({row["method"]: row}),
+            reraise=True,
+        )
+    baseline, cpn = rows["cam"]["metric.miou"], rows["cpn"]["metric.miou"]
+    assert 0.40 <= baseline <= 0.48, f"the baseline CAM is at {100 * baseline:.1f} mIoU"
+    # Over 3 seeds CPN was 8 to 11 points above the baseline; half of that is no noise.
+    assert cpn > baseline + 0.04, f"CPN is at {100 * cpn:.1f}, CAM at {100 * baseline:.1f}"
