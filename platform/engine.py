@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
+import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -121,8 +121,7 @@ def run_on_ray(
             cpus, gpus, max_concurrent, total.get("CPU", 0.0), total.get("GPU", 0.0)
         )
         monitor.slots = slots
-        storage = _storage(context, address)
-        stack.callback(shutil.rmtree, storage, ignore_errors=True)
+        storage = _storage(stack, context, address)
         for name in ("ray.tune", "ray.train", "ray"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         trainable = tune.with_parameters(_trainable, jobs=list(jobs), context=context)
@@ -170,11 +169,14 @@ def _connect(address: str | None, cpus: int, max_concurrent: int | None) -> None
     )
 
 
-def _storage(context: RunContext, address: str | None) -> str:
-    """Where Tune may write: thrown away at the end. A cluster needs one that all nodes see."""
+def _storage(stack: ExitStack, context: RunContext, address: str | None) -> str:
+    """Where Tune may write, thrown away at the end. A cluster needs one that all nodes see."""
     if address is None:
-        return tempfile.mkdtemp(prefix="camsweep-tune-")
-    return context.store.path(f".tune-{os.getpid()}")
+        return stack.enter_context(tempfile.TemporaryDirectory(prefix="camsweep-tune-"))
+    name = f".tune-{socket.gethostname()}-{os.getpid()}"
+    stack.callback(context.store.delete_folder, name)
+    local = context.store.local
+    return str(local / name) if local else f"{context.store.url.rstrip('/')}/{name}"
 
 
 def _trainable(config: dict[str, Any], jobs: list[Job], context: RunContext) -> None:

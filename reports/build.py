@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +23,7 @@ from camsweep.reports.pictures import figure as pictures_figure
 from camsweep.reports.spec import AnySpec, CurveSpec, PicturesSpec, select, shipped
 from camsweep.reports.text import Grid, grid, leaderboard_grid
 from camsweep.shards.errors import InputError, nearest
-from camsweep.sweeps.store import Store
+from camsweep.sweeps.store import Store, write_whole
 
 FORMATS = ("html", "png", "svg", "pdf", "tex", "md", "csv")
 TRAINING_CURVES = 12
@@ -87,17 +85,7 @@ def parse_formats(text: str | None, known: tuple[str, ...] = FORMATS) -> tuple[s
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def _specs(request: Request, selection: Selection) -> list[AnySpec]:

@@ -105,7 +105,8 @@ def _stacked(value: Value) -> Html:
         parts.append(join("not measured"))
     if value.published is not None:
         text = against_paper(value)
-        words = f" ({text})" if value.estimate is not None else ""
+        # That the data are other than the paper's stands in the caption; here there is no room.
+        words = f" ({text})" if value.estimate is not None and text != OTHER_DATA else ""
         parts.append(tag("small", f"paper {published(value)}{words}"))
     if value.effect is not None:
         words = verdict(value.effect)

@@ -13,6 +13,8 @@ from camsweep.shards.errors import InputError
 
 # Told by the patches part of the name, or by the method's own title.
 _TOLD = frozenset({"method", "seed", "patches", "s_n", "grid_sizes"})
+# Settings whose default follows the patches: the default says nothing new.
+_USUAL = {("lam", "grid"): "cells", ("lam", "superpixel"): "pixels"}
 
 
 def method_title(method: str) -> str:
@@ -73,7 +75,8 @@ def variant_names(variants: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict
         parts = [method_title(method), *_patches(config)]
         for field in config:
             seen = _values(family, field)
-            if field not in _TOLD and len(seen) > 1:
+            usual = _USUAL.get((field, str(config.get("patches")))) == config[field]
+            if field not in _TOLD and len(seen) > 1 and not usual:
                 parts.append(_part(field, config[field], seen))
         names[key] = ", ".join(part for part in parts if part)
     twice = {name for name, number in Counter(names.values()).items() if number > 1}

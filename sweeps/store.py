@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,29 +70,29 @@ class Store:
             return stream.read()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write `name` whole or not at all: a temporary file renamed on disks, one PUT on S3."""
+        """Write `name` whole or not at all: a temporary file renamed on disks, one PUT on S3.
+
+        Raises:
+            OSError: no room or no permission; its `filename` is the file.
+        """
         filesystem, _ = self._where
         target = self.path(name)
-        parent, _, base = target.rpartition("/")
-        filesystem.create_dir(parent, recursive=True)
         if self.local is None:
+            filesystem.create_dir(target.rpartition("/")[0], recursive=True)
             with filesystem.open_output_stream(target) as stream:
                 stream.write(data)
-            return
-        temporary = Path(parent) / f".{base}.{uuid.uuid4().hex}.tmp"
-        try:
-            with temporary.open("wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        else:
+            write_whole(Path(target), data)
 
     def delete(self, name: str) -> None:
         """Remove the relative file `name` if it is there."""
         if self.exists(name):
             self._where[0].delete_file(self.path(name))
+
+    def delete_folder(self, name: str) -> None:
+        """Remove the relative folder `name` and all in it if it is there."""
+        if self.exists(name):
+            self._where[0].delete_dir(self.path(name))
 
     def read_table(self, name: str) -> pa.Table:
         """The Arrow IPC file `name` as a table.
@@ -153,3 +153,25 @@ class Store:
             raise InputError(
                 f"--store {self.url}: not writable ({reason}); name a folder you may write to"
             ) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a local file whole or not at all, its folder made where it is missing.
+
+    Raises:
+        OSError: no room or no permission; its `filename` is the file.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        # A full disk shows while writing or at fsync, where the error carries no name.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
