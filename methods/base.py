@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn
 
 from camsweep.shards.errors import InputError, nearest
+from camsweep.shards.validation import first_problem
 
 Stage = Literal["pretrain", "train", "localize", "evaluate"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -72,7 +73,7 @@ class TrialConfig(BaseModel):
 
     train_split: str = setting("train_aug", stage="train", help="split that is trained on")
     crop: int = setting(448, stage="train", help="side of the training crop, pixels", ge=16)
-    resize_min: int = setting(448, stage="train", help="long side from, pixels; 0 = none", ge=0)
+    resize_min: int = setting(448, stage="train", help="long side from, pixels", ge=0)
     resize_max: int = setting(768, stage="train", help="long side to, pixels; 0 = no resize", ge=0)
     flip: bool = setting(True, stage="train", help="mirror half of the training images")
     jitter: tuple[Fraction, Fraction, Fraction, Annotated[float, Field(ge=0, le=0.5)]] = setting(
@@ -114,8 +115,8 @@ class TrialConfig(BaseModel):
 
     @model_validator(mode="after")
     def _shared_checks(self) -> TrialConfig:
-        if 0 < self.resize_max < self.resize_min:
-            raise ValueError("resize_max is below resize_min; give a range, or 0 for no resize")
+        if self.resize_max and not 1 <= self.resize_min <= self.resize_max:
+            raise ValueError("resize_min must be 1..resize_max; resize_max: 0 for no resize")
         if self.pretrain == "embedded" and self.backbone != "small":
             raise ValueError("pretrain: embedded trains the small network; set backbone: small")
         if self.pretrain == "weights" and self.backbone != "resnet50":
@@ -254,11 +255,4 @@ def make_config(values: Mapping[str, Any], where: str = "config") -> TrialConfig
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            hint = nearest(key, model.model_fields)
-            raise InputError(f"{where}: {key} is not a setting of {model.__name__}{hint}") from None
-        said = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] in {"value_error", "missing"} else f", not {first['input']!r}"
-        raise InputError(f"{where}: {key + ': ' if key else ''}{said}{got}") from None
+        raise InputError(f"{where}: {first_problem(error, model)}") from None

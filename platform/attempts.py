@@ -11,7 +11,7 @@ from camsweep.platform.context import Report, RunContext
 from camsweep.platform.failures import cause_of
 from camsweep.platform.trial import failed_row, run_trial
 from camsweep.sweeps.plan import PlannedTrial
-from camsweep.sweeps.results import read_row, trial_table, write_trial
+from camsweep.sweeps.results import add_uses, read_row, trial_table, write_trial
 
 #: Called once a trial with its final row.
 Done = Callable[[dict[str, Any]], None]
@@ -54,6 +54,9 @@ def run_job(
         row = read_row(context.store, trial.id)
         if row is None or row["status"] != "done":
             row = _attempt(trial, context, report, reraise)
+        else:
+            # Another driver's, or a worker's that outlived its own: this run's sweeps use it too.
+            add_uses(context.store, trial.id, trial.uses)
         done(row)
 
 
@@ -70,14 +73,20 @@ def _attempt(
                 raise
             trace = traceback.format_exc()
             row = failed_row(trial, context, cause_of(error), trace, attempt)
-    if row["status"] == "failed":
-        record_failure(context, row)
-    return row
+    return record_failure(context, row) if row["status"] == "failed" else row
 
 
-def record_failure(context: RunContext, row: dict[str, Any]) -> None:
-    """Write a failed trial's row; on a full disk the run's own summary still names it."""
+def record_failure(context: RunContext, row: dict[str, Any]) -> dict[str, Any]:
+    """Write a failed trial's row, unless somebody has done the trial meanwhile.
+
+    Returns:
+        The row that stands: the failure, or the finished trial's.
+    """
     try:
+        stored = read_row(context.store, row["id"])
+        if stored is not None and stored["status"] == "done":
+            return stored
         write_trial(context.store, row["id"], {"trials": trial_table(row)})
-    except OSError as error:
+    except OSError as error:  # a full disk: the run's own summary still names the failure
         row["cause"] += f" (and its record could not be written: {error.strerror})"
+    return row

@@ -17,6 +17,9 @@ class RunContext:
         store: results and stage artefacts.
         data: the shards' folder or URL.
         profile: the profile's name, for the results.
+        data_name: of the manifest.
+        data_digest: of the manifest.
+        device: `cpu` or `cuda`; a trial that was given no GPU must not take one.
         threads: CPU threads a trial computes with.
         workers: data-loading processes a trial.
         weights: file of pretrained weights, where the profile asks for one.
@@ -26,6 +29,9 @@ class RunContext:
     store: Store
     data: str
     profile: str
+    data_name: str = ""
+    data_digest: str = ""
+    device: str = "cpu"
     threads: int = 1
     workers: int = 0
     weights: str | None = None

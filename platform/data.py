@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
+from camsweep.shards.embedded.source import RECIPE, embedded_source
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
+from camsweep.shards.superpixels import cache_folder
+from camsweep.shards.writer import build
 from camsweep.sweeps.profile import Profile
-
-
-def cache_folder() -> Path:
-    """`$CAMSWEEP_CACHE`, by default `~/.cache/camsweep`."""
-    return Path(os.environ.get("CAMSWEEP_CACHE") or Path.home() / ".cache" / "camsweep")
 
 
 def find_data(data: str | None, profile: Profile) -> Path:
@@ -40,7 +37,7 @@ def find_data(data: str | None, profile: Profile) -> Path:
             f"--data: profile '{profile.name}' needs shards of {profile.data}; build them with "
             f"`camsweep shards build {profile.data} --root … --out DIR` and give --data DIR"
         )
-    return embedded_data(cache_folder() / "embedded")
+    return embedded_data(cache_folder() / f"embedded-{RECIPE}")
 
 
 def embedded_data(folder: Path, on_progress: Callable[[str, int, int], None] | None = None) -> Path:
@@ -49,9 +46,6 @@ def embedded_data(folder: Path, on_progress: Callable[[str, int, int], None] | N
     Raises:
         InputError: the folder can't be written.
     """
-    from camsweep.shards.embedded.source import embedded_source
-    from camsweep.shards.writer import build
-
     if not (folder / "manifest.json").is_file():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)

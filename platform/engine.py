@@ -13,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 from camsweep.platform.attempts import Job, record_failure, run_job
@@ -37,21 +37,6 @@ ENVIRONMENT = {
 OBJECT_STORE_BYTES = 150 * 2**20
 #: What a worker sends of a finished trial's row; the rest is in the store.
 SENT = ("id", "status", "cause", "metric.miou")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial takes, and how many run at a time.
-
-    Attributes:
-        cpus: CPU cores a trial.
-        gpus: GPUs a trial, fractions allowed.
-        concurrent: trials at a time.
-    """
-
-    cpus: int = 1
-    gpus: float = 0.0
-    concurrent: int = 1
 
 
 def concurrency(
@@ -88,7 +73,8 @@ def run_on_ray(
     monitor: Monitor,
     *,
     cpus: int,
-    gpus: float,
+    gpus: float | None = None,
+    profile_gpus: float = 0.0,
     max_concurrent: int | None = None,
     address: str | None = None,
     time_budget: float | None = None,
@@ -100,9 +86,10 @@ def run_on_ray(
         context: handed to every trial.
         monitor: is told of everything.
         cpus: cores a trial.
-        gpus: GPUs a trial.
+        gpus: GPUs a trial, as the user asked; None for the profile's.
+        profile_gpus: GPUs a trial where the machine or cluster has any.
         max_concurrent: at most so many trials at a time.
-        address: `auto` or `ray://…` for a cluster that runs already; None starts Ray here.
+        address: `auto` or `HOST:PORT` of a running cluster; None starts Ray here.
         time_budget: seconds after which no more is started and what runs is stopped.
 
     Raises:
@@ -117,6 +104,9 @@ def run_on_ray(
             _connect(address, cpus, max_concurrent)
             stack.callback(ray.shutdown)
         total = ray.cluster_resources()
+        if gpus is None:
+            gpus = profile_gpus if total.get("GPU", 0.0) else 0.0
+        context = replace(context, device="cuda" if gpus > 0 else "cpu")
         slots = concurrency(
             cpus, gpus, max_concurrent, total.get("CPU", 0.0), total.get("GPU", 0.0)
         )
@@ -152,6 +142,11 @@ def _connect(address: str | None, cpus: int, max_concurrent: int | None) -> None
     import ray
 
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is not None and address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: the driver must run inside the cluster, as Tune's callbacks do; "
+            "start camsweep on one of its nodes with --address auto"
+        )
     if address is not None:
         try:
             ray.init(address=address, **options)
@@ -162,6 +157,7 @@ def _connect(address: str | None, cpus: int, max_concurrent: int | None) -> None
     cores = os.cpu_count() or 1
     wanted = max(cores, cpus * (max_concurrent or 1))
     ray.init(
+        address="local",  # whatever RAY_ADDRESS says, and beside any cluster that runs here
         num_cpus=wanted,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
@@ -176,7 +172,10 @@ def _storage(stack: ExitStack, context: RunContext, address: str | None) -> str:
     name = f".tune-{socket.gethostname()}-{os.getpid()}"
     stack.callback(context.store.delete_folder, name)
     local = context.store.local
-    return str(local / name) if local else f"{context.store.url.rstrip('/')}/{name}"
+    if local is not None:
+        return str(local / name)
+    address, mark, query = context.store.url.partition("?")
+    return f"{address.rstrip('/')}/{name}{mark}{query}"
 
 
 def _trainable(config: dict[str, Any], jobs: list[Job], context: RunContext) -> None:
@@ -228,8 +227,7 @@ def _record_death(job: Job, context: RunContext, monitor: Monitor, trial: Any) -
         if monitor.trials[planned.id].state not in ("done", "failed"):
             attempts = planned.retries + 1
             row = failed_row(planned, context, _death(trace), trace, attempts)
-            record_failure(context, row)
-            monitor.finished(row)
+            monitor.finished(record_failure(context, row))
 
 
 def _error_text(trial: Any) -> str:

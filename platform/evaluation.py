@@ -34,7 +34,8 @@ class Evaluation:
         best: index of the threshold with the highest mIoU of the headline map, all scales.
         images: int64 [N, C, 3] at the best threshold, headline map, all scales.
         keys: the image keys, N.
-        pictures: uint8 tensors of the first images, by `KEY/image`, `KEY/mask`, `KEY/map`.
+        pictures: uint8 tensors of the first images, by `KEY/image` [H, W, 3], `KEY/mask` [H, W] and
+            `KEY/map` [1, H, W], the strongest foreground class at each pixel.
     """
 
     thresholds: npt.NDArray[np.float32]
@@ -135,7 +136,8 @@ def evaluate(
                     images.append(counts.astype(np.int32))
         if index < PICTURES:
             key = reader.keys[index]
-            shown = maps[config.headline]["all"]
+            # The strongest class alone: what a picture shows, at a twentieth of the size on VOC.
+            shown = maps[config.headline]["all"].amax(0, keepdim=True)
             pictures[f"{key}/image"] = torch.from_numpy(reader[index].image.copy())
             pictures[f"{key}/mask"] = torch.from_numpy(mask.copy())
             pictures[f"{key}/map"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)

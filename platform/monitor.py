@@ -18,6 +18,7 @@ class TrialState:
     """One trial as the driver sees it."""
 
     title: str
+    kind: str = ""
     state: str = "waiting"
     progress: Progress | None = None
     miou: float | None = None
@@ -49,7 +50,7 @@ class Monitor:
     def __post_init__(self) -> None:
         """Every trial to run starts as waiting."""
         for trial in self.plan.to_run:
-            self.trials.setdefault(trial.id, TrialState(trial.title))
+            self.trials.setdefault(trial.id, TrialState(trial.title, trial.config.method))
 
     def progress(self, progress: Progress) -> None:
         """A trial stands somewhere new."""
@@ -102,14 +103,18 @@ class Monitor:
         return sum(p.images_per_second or 0.0 for p in running if p and p.phase == "train")
 
     def seconds_left(self) -> float | None:
-        """Wall-clock seconds to go: from history, else from the trials of this run; else None."""
+        """Wall-clock seconds to go: from this run's trials of a method, else history, else None."""
         with self.lock:
-            took = [t.seconds for t in self.trials.values() if t.state == "done" and t.seconds]
+            took: dict[str, list[float]] = {}
+            for trial in self.trials.values():
+                if trial.state == "done" and trial.seconds:
+                    took.setdefault(trial.kind, []).append(trial.seconds)
+            means = {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
             left = [(i, t) for i, t in self.trials.items() if t.state in ("waiting", "running")]
-            mean = sum(took) / len(took) if took else None
             total = 0.0
             for trial_id, state in left:
-                expected = (self.expected or {}).get(trial_id, mean)
+                # This run's own trials tell more of it than history, once there are any.
+                expected = means.get(state.kind, (self.expected or {}).get(trial_id))
                 if expected is None:
                     return None
                 spent = time.monotonic() - state.began if state.began else 0.0

@@ -25,7 +25,7 @@ from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import estimate, seconds_by_trial
 from camsweep.sweeps.plan import Plan, make_plan
 from camsweep.sweeps.profile import Profile, load_profile
-from camsweep.sweeps.results import done_ids, load_trials, read_row, trial_table, write_trial
+from camsweep.sweeps.results import add_uses, done_ids, load_trials
 from camsweep.sweeps.spec import expand_names, load_sweep
 from camsweep.sweeps.store import Store
 
@@ -98,16 +98,21 @@ def prepare(request: Request) -> Prepared:
             extra=extra,
         )
 
-    planned("", set())  # a misspelt setting is refused before any data is looked for
+    # A misspelt setting or a wrong store is refused before any data is looked for.
+    planned("", set())
+    cached = done_ids(request.store)
     data = find_data(request.data, profile)
     manifest = load_manifest(data)
-    plan = planned(manifest.digest, done_ids(request.store))
+    plan = planned(manifest.digest, cached)
     _check_splits(plan, manifest, data)
     _check_weights(plan, request.weights)
     context = RunContext(
         store=request.store,
         data=str(data.absolute()),
         profile=profile.name,
+        data_name=manifest.name,
+        data_digest=manifest.digest,
+        device=local_device(profile.gpus),
         threads=profile.threads,
         workers=profile.workers,
         weights=str(Path(request.weights).absolute()) if request.weights else None,
@@ -134,6 +139,13 @@ def _check_weights(plan: Plan, weights: str | None) -> None:
                 f"file of a {backbone} state dict, or --set pretrain=none for random ones"
             )
         check_weights(Path(weights), backbone)
+
+
+def local_device(gpus: float) -> str:
+    """Where a trial runs in this process: on the GPU if its profile asks for one and there is."""
+    import torch
+
+    return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
 
 
 def expected_seconds(prepared: Prepared, max_concurrent: int | None) -> float | None:
@@ -176,7 +188,9 @@ def execute(
     context.store.require_writable()
     splits = {getattr(t.config, k) for t in plan.to_run for k in ("train_split", "eval_split")}
     check_digests(Path(context.data), sorted(splits))
-    _add_uses(context.store, plan)
+    for trial in plan.trials:
+        if trial.id in plan.cached:
+            add_uses(context.store, trial.id, trial.uses)
     history = load_trials(context.store)
     monitor = Monitor(plan, expected=seconds_by_trial(plan, history))
     jobs = make_jobs(plan.to_run)
@@ -195,7 +209,8 @@ def execute(
                     context,
                     monitor,
                     cpus=prepared.profile.threads,
-                    gpus=_gpus(gpus, prepared.profile),
+                    gpus=gpus,
+                    profile_gpus=prepared.profile.gpus,
                     max_concurrent=max_concurrent,
                     address=address,
                     time_budget=time_budget,
@@ -205,27 +220,3 @@ def execute(
     counts = monitor.counts()
     interrupted = interrupted or bool(counts["waiting"] + counts["running"])
     return Outcome(monitor, interrupted)
-
-
-def _gpus(asked: float | None, profile: Profile) -> float:
-    if asked is not None:
-        return asked
-    import torch
-
-    return profile.gpus if torch.cuda.is_available() else 0.0
-
-
-def _add_uses(store: Store, plan: Plan) -> None:
-    """Tell finished trials of the sweeps that use them now; their numbers stay as they are."""
-    for trial in plan.trials:
-        if trial.id not in plan.cached:
-            continue
-        row = read_row(store, trial.id)
-        if row is None:
-            continue
-        before = list(zip(row["sweeps"], row["labels"], strict=True))
-        new = [use for use in trial.uses if use not in before]
-        if new:
-            uses = before + new
-            row["sweeps"], row["labels"] = [s for s, _ in uses], [name for _, name in uses]
-            write_trial(store, trial.id, {"trials": trial_table(row)})

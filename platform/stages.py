@@ -104,7 +104,8 @@ def ensure_weights(
             tensors, seconds = compute()
             store.write(artefact_name(stage_id, TIMING), json.dumps({"seconds": seconds}).encode())
             write_tensors(store, name, tensors)
-            StoredCheckpoint(store, stage_id).delete()
+        # Also when found: whoever wrote the weights may have been killed right after it.
+        StoredCheckpoint(store, stage_id).delete()
         return StageResult(read_tensors(store, name), stage_seconds(store, stage_id), found)
 
 

@@ -19,7 +19,7 @@ import torch
 from camsweep.methods.base import load_method
 from camsweep.methods.pretrain import PretrainLog, pretrain_embedded
 from camsweep.methods.training import EpochLog, load_net, train
-from camsweep.methods.weights import read_weights
+from camsweep.methods.weights import file_sha256, read_weights
 from camsweep.platform.context import Progress, Report, RunContext
 from camsweep.platform.evaluation import Evaluation, evaluate
 from camsweep.platform.memory import peak_bytes, reset_peak
@@ -35,12 +35,16 @@ from camsweep.platform.stages import (
 from camsweep.shards.errors import InputError
 from camsweep.shards.reader import SplitReader, open_split
 from camsweep.shards.superpixels import SuperpixelReader, open_superpixels
+from camsweep.sweeps.identity import recipe_text
 from camsweep.sweeps.plan import PlannedTrial
 from camsweep.sweeps.results import (
     artefact_name,
+    config_types,
     curve_table,
     epoch_table,
     image_table,
+    merged_uses,
+    read_row,
     trial_table,
     write_trial,
 )
@@ -69,7 +73,7 @@ def run_trial(
         TrainingDiverged: a loss was not finite.
     """
     started = datetime.now(UTC)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = context.device
     torch.set_num_threads(context.threads)
     reset_peak(device)
     config, method = trial.config, load_method(trial.config.method)
@@ -97,11 +101,9 @@ def run_trial(
         "evaluate": time.perf_counter() - clock,
     }
     row = {
-        **_about(trial, context, device, started),
+        **_about(trial, context, started),
         "status": "done",
         "attempts": attempt,
-        "data_name": eval_reader.manifest.name,
-        "data_digest": eval_reader.manifest.digest,
         "classes": list(eval_reader.manifest.classes),
         "train_images": len(train_reader),
         "eval_images": count,
@@ -125,7 +127,7 @@ def failed_row(
     """The row of a trial that failed: its cause in one line and the whole traceback."""
     now = datetime.now(UTC)
     return {
-        **_about(trial, context, "cpu", now),
+        **_about(trial, context, now),
         "status": "failed",
         "cause": cause,
         "traceback": trace,
@@ -134,20 +136,24 @@ def failed_row(
     }
 
 
-def _about(
-    trial: PlannedTrial, context: RunContext, device: str, started: datetime
-) -> dict[str, Any]:
+def _about(trial: PlannedTrial, context: RunContext, started: datetime) -> dict[str, Any]:
     origin, config = context.provenance, trial.config
+    # A trial that failed under another sweep before keeps that use.
+    uses = merged_uses(read_row(context.store, trial.id), trial.uses)
     hidden = config.inactive()
     values = config.model_dump(mode="json", exclude={"method", "seed"})
     return {
         "id": trial.id,
-        "sweeps": trial.sweeps,
-        "labels": trial.labels,
+        "sweeps": [sweep for sweep, _ in uses],
+        "labels": [label for _, label in uses],
         "method": config.method,
         "seed": config.seed,
+        "overrides": {key: str(value) for key, value in trial.overrides.items()},
+        "recipe": recipe_text(config),
         "profile": context.profile,
-        "device": hardware(device),
+        "data_name": context.data_name,
+        "data_digest": context.data_digest,
+        "device": hardware(context.device),
         "host": socket.gethostname(),
         "threads": context.threads,
         "versions": origin.versions,
@@ -189,6 +195,8 @@ def _pretrain(
     if config.pretrain == "weights":
         if context.weights is None:
             raise InputError("pretrain: weights needs a weights file; give --weights FILE")
+        if file_sha256(Path(context.weights)) != config.weights_sha256:
+            raise InputError(f"--weights {context.weights}: changed since the run was started")
         return read_weights(Path(context.weights)), 0.0
 
     def compute() -> tuple[Tensors, float]:
@@ -253,9 +261,7 @@ def _write(
 ) -> None:
     """Write the trial's files, its row last."""
     store, journal = context.store, read_journal(context.store, trial.stages["train"])
-    write_tensors(
-        store, artefact_name(trial.stages["localize"], "pictures.safetensors"), found.pictures
-    )
+    write_tensors(store, artefact_name(trial.id, "pictures.safetensors"), found.pictures)
     rows = [
         {
             "epoch": log.epoch,
@@ -269,6 +275,6 @@ def _write(
         "epochs": epoch_table(trial.id, rows),
         "images": image_table(found.image_columns(trial.id)),
         "curves": curve_table(found.curve_columns(trial.id)),
-        "trials": trial_table(row),
+        "trials": trial_table(row, config_types(type(trial.config))),
     }
     write_trial(store, trial.id, tables)

@@ -172,7 +172,7 @@ def open_superpixels(
         "compactness": float(compactness),
         "scaling": scaling,
     }
-    folders = [reader.root / "superpixels", _cache_folder()]
+    folders = [reader.root / "superpixels", cache_folder() / "superpixels"]
     stem = f"{split}-sp{s_n}-{hashlib.sha256(canonical_json(settings)).hexdigest()[:12]}"
     for folder in folders:
         found = _load(folder / stem, settings, reader)
@@ -202,9 +202,9 @@ def _stored_segments(reader: SplitReader, s_n: int) -> NDArray[np.int64]:
     return np.array([int(fact["segments"][str(s_n)]) for fact in facts], dtype=np.int64)
 
 
-def _cache_folder() -> Path:
-    folder = os.environ.get(CACHE_VARIABLE) or "~/.cache/camsweep"
-    return Path(folder).expanduser() / "superpixels"
+def cache_folder() -> Path:
+    """`$CAMSWEEP_CACHE`, by default `~/.cache/camsweep`."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/camsweep").expanduser()
 
 
 def _lock(folders: list[Path], stem: str) -> FileLock:

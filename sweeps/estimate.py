@@ -5,13 +5,11 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 
 from camsweep.sweeps.plan import Plan, PlannedTrial
-
-#: Stages whose time a trial pays itself; `pretrain` is shared by nearly all trials.
-_OWN = ("train", "localize", "evaluate")
 
 
 def seconds_by_trial(plan: Plan, history: pa.Table) -> dict[str, float] | None:
@@ -28,12 +26,16 @@ def seconds_by_trial(plan: Plan, history: pa.Table) -> dict[str, float] | None:
         Seconds by trial id, or None when any trial has no history at all.
     """
     table = _medians(history.to_pylist())
-    seconds = {}
+    seconds: dict[str, float] = {}
+    trained: set[str] = set()
     for trial in plan.to_run:
         known = next((table[key] for key in _keys(plan, trial) if key in table), None)
         if known is None:
             return None
-        seconds[trial.id] = known
+        training, rest = known
+        shared = trial.stages["train"] in trained
+        trained.add(trial.stages["train"])
+        seconds[trial.id] = rest if shared else training + rest
     return seconds
 
 
@@ -50,12 +52,16 @@ def _keys(plan: Plan, trial: PlannedTrial) -> list[tuple[object, ...]]:
     return [(plan.profile.name, method, patches), (plan.profile.name, method, "any")]
 
 
-def _medians(rows: Iterable[dict[str, object]]) -> dict[tuple[object, ...], float]:
-    groups: dict[tuple[object, ...], list[float]] = defaultdict(list)
+def _medians(rows: Iterable[dict[str, Any]]) -> dict[tuple[object, ...], tuple[float, float]]:
+    """Median seconds of training and of what follows; pretraining is shared by nearly all."""
+    groups: dict[tuple[object, ...], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         if row["status"] != "done":
             continue
-        total = sum(float(str(row.get(f"seconds.{stage}") or 0.0)) for stage in _OWN)
-        groups[row["profile"], row["method"], row.get("config.patches")].append(total)
-        groups[row["profile"], row["method"], "any"].append(total)
-    return {key: statistics.median(values) for key, values in groups.items()}
+        parts = (row.get("seconds.train") or 0.0, row.get("seconds.evaluate") or 0.0)
+        groups[row["profile"], row["method"], row.get("config.patches")].append(parts)
+        groups[row["profile"], row["method"], "any"].append(parts)
+    return {
+        key: (statistics.median(p[0] for p in parts), statistics.median(p[1] for p in parts))
+        for key, parts in groups.items()
+    }

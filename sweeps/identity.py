@@ -8,12 +8,12 @@ docs/decisions/0002-identity.md).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from camsweep.methods import pretrain
 from camsweep.methods.base import TrialConfig, load_method
+from camsweep.shards.manifest import canonical_json
 
 #: The chain, in order. `refine` and `segment` join it with their methods.
 STAGES = ("pretrain", "train", "localize", "evaluate")
@@ -22,30 +22,31 @@ STAGES = ("pretrain", "train", "localize", "evaluate")
 RECIPES = {"pretrain": pretrain.RECIPE, "train": 1, "localize": 1, "evaluate": 1}
 
 
-def canonical_json(value: Any) -> bytes:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN, UTF-8."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
-
-
 def content_id(value: Any) -> str:
     """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def stage_ids(config: TrialConfig, data_digest: str) -> dict[str, str]:
+def recipe_text(config: TrialConfig) -> str:
+    """The recipe versions behind a trial: `pretrain 1, train 1, …, cpn 1`."""
+    versions = {**RECIPES, config.method: load_method(config.method).recipe}
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def stage_ids(config: TrialConfig, data_digest: str, threads: int = 1) -> dict[str, str]:
     """The id of every stage of a trial; the trial's own id is that of `evaluate`.
 
     Args:
         config: the trial. Settings that can't change the outcome under the other values
             (`config.inactive()`) are left out.
         data_digest: of the manifest. Pretraining does not see the data set.
+        threads: CPU threads a trial computes with; their number decides how sums are rounded.
     """
     settings: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
     stage_of = type(config).stages()
     for name, value in config.active().items():
         settings[stage_of[name]][name] = value
+    settings["train"]["threads"] = threads
     recipe = load_method(config.method).recipe
     ids: dict[str, str] = {}
     for stage in STAGES:

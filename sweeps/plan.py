@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from camsweep.methods.base import TrialConfig, load_method, method_names
 from camsweep.shards.errors import InputError, nearest
+from camsweep.shards.validation import first_problem
 from camsweep.sweeps.identity import STAGES, stage_ids
 from camsweep.sweeps.profile import Profile
 from camsweep.sweeps.spec import Overrides, Sweep
-from camsweep.sweeps.yamlfile import first_problem
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class PlannedTrial:
         stages: id by stage; the last one is the trial's id.
         uses: (sweep name, label) of every cell it fills.
         retries: how often it is tried again after a failure.
+        overrides: the settings of `--set` that made it another trial than the sweep's own.
     """
 
     config: TrialConfig
     stages: dict[str, str]
     uses: tuple[tuple[str, str], ...]
     retries: int = 1
+    overrides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -130,21 +132,23 @@ def make_plan(
         InputError: an unknown setting or a value out of range, with file and key.
     """
     uses: dict[str, list[tuple[str, str]]] = {}
-    found: dict[str, tuple[TrialConfig, dict[str, str], int]] = {}
+    found: dict[str, tuple[TrialConfig, dict[str, str], int, Overrides]] = {}
     requested = 0
     overrides = dict(overrides or {})
     unused = set(overrides)
     for sweep in sweeps:
+        _refuse_swept(sweep, overrides)
         for label, cell in sweep.cells():
+            changed = _changed(sweep.path, cell, profile, overrides, extra or {})
             for seed in range(seeds or sweep.spec.seeds):
                 requested += 1
                 config = resolve(sweep.path, cell, profile, overrides, extra or {}, seed)
                 unused -= set(type(config).model_fields)
-                stages = stage_ids(config, data_digest)
+                stages = stage_ids(config, data_digest, profile.threads)
                 trial_id = stages["evaluate"]
                 before = found.get(trial_id)
                 retries = max(sweep.spec.retries, before[2] if before else 0)
-                found[trial_id] = (config, stages, retries)
+                found[trial_id] = (config, stages, retries, changed)
                 use = (sweep.name, label)
                 if use not in uses.setdefault(trial_id, []):
                     uses[trial_id].append(use)
@@ -152,11 +156,39 @@ def make_plan(
         name = sorted(unused)[0]
         raise InputError(f"--set {name}: unknown setting{nearest(name, _all_settings())}")
     trials = tuple(
-        PlannedTrial(config, stages, tuple(uses[i]), retries)
-        for i, (config, stages, retries) in found.items()
+        PlannedTrial(config, stages, tuple(uses[i]), retries, changed)
+        for i, (config, stages, retries, changed) in found.items()
     )
     known = frozenset(cached) & frozenset(found)
     return Plan(profile, data_digest, requested, trials, known)
+
+
+def _refuse_swept(sweep: Sweep, overrides: Mapping[str, Any]) -> None:
+    """A setting that the sweep varies can't be set: its rows would carry labels that lie."""
+    varied = set(sweep.spec.axes).union(*sweep.spec.arms.values())
+    for name in sorted(varied & set(overrides)):
+        raise InputError(
+            f"--set {name}: {sweep.path} varies it; leave it out, or write a sweep file of your own"
+        )
+
+
+def _changed(
+    path: str,
+    cell: Overrides,
+    profile: Profile,
+    overrides: Mapping[str, Any],
+    extra: Mapping[str, Any],
+) -> Overrides:
+    """The settings of `--set` that change this cell's active configuration."""
+    if not overrides:
+        return {}
+    config = resolve(path, cell, profile, overrides, extra, 0)
+    after = config.active()
+    try:
+        before = resolve(path, cell, profile, {}, extra, 0).active()
+    except InputError:
+        before = {}
+    return {k: after[k] for k in overrides if k in after and before.get(k) != after[k]}
 
 
 def _all_settings() -> set[str]:

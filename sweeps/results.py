@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from camsweep.sweeps.store import Store
 
@@ -29,6 +30,8 @@ TRIAL = pa.schema(
         ("cause", pa.string()),
         ("traceback", pa.string()),
         ("attempts", pa.int32()),
+        ("overrides", pa.map_(pa.string(), pa.string())),
+        ("recipe", pa.string()),
         ("profile", pa.string()),
         ("data_name", pa.string()),
         ("data_digest", pa.string()),
@@ -102,26 +105,55 @@ def _value_type(values: list[Any]) -> pa.DataType:
     return pa.infer_type(values)
 
 
-def _table(rows: list[Mapping[str, Any]], schema: pa.Schema, table: str) -> pa.Table:
+def _table(
+    rows: list[Mapping[str, Any]],
+    schema: pa.Schema,
+    table: str,
+    types: Mapping[str, pa.DataType] | None = None,
+) -> pa.Table:
     known = set(schema.names)
     extra = sorted({name for row in rows for name in row} - known)
     fields = list(schema)
     for name in extra:
-        fields.append(pa.field(name, _column_type(name, [row.get(name) for row in rows])))
+        kind = (types or {}).get(name) or _column_type(name, [row.get(name) for row in rows])
+        fields.append(pa.field(name, kind))
     full = _version(pa.schema(fields), table)
     return pa.Table.from_pylist([dict(row) for row in rows], schema=full)
 
 
-def trial_table(row: Mapping[str, Any]) -> pa.Table:
+def config_types(config: type[BaseModel]) -> dict[str, pa.DataType]:
+    """The Arrow type of every `config.*` column of a method, also where the value is null.
+
+    Without it a column that is null in one trial would have no type there, and a reader that takes
+    its schema from that file (`pyarrow.dataset`) could not read the others.
+    """
+    return {f"config.{n}": _arrow(f.annotation) for n, f in config.model_fields.items()}
+
+
+def _arrow(annotation: Any) -> pa.DataType:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _arrow(arguments[0])
+    if origin is Literal:
+        return pa.infer_type(list(arguments))
+    if origin is tuple:
+        return pa.list_(_arrow(arguments[0]))
+    if arguments:  # X | None
+        return _arrow(next(a for a in arguments if a is not type(None)))
+    return {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(annotation, pa.string())
+
+
+def trial_table(row: Mapping[str, Any], types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
     """One trial's row as a table of the store's schema.
 
     Args:
         row: values by column name; missing core columns become null.
+        types: of the `config.*` columns, from `config_types`.
 
     Raises:
         KeyError: a column that is in no family of the schema.
     """
-    return _table([{"schema_version": SCHEMA_VERSION, **row}], TRIAL, "trials")
+    return _table([{"schema_version": SCHEMA_VERSION, **row}], TRIAL, "trials", types)
 
 
 def epoch_table(trial_id: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -158,6 +190,29 @@ def read_row(store: Store, trial_id: str) -> dict[str, Any] | None:
     if not store.exists(name):
         return None
     return store.read_table(name).to_pylist()[0]
+
+
+def merged_uses(
+    row: Mapping[str, Any] | None, uses: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """The (sweep, label) pairs of a stored row, then the new ones."""
+    before = zip(row["sweeps"], row["labels"], strict=True) if row else ()
+    return list(dict.fromkeys([*before, *uses]))
+
+
+def add_uses(store: Store, trial_id: str, uses: Iterable[tuple[str, str]]) -> None:
+    """Tell a stored trial of the sweeps that use it now; nothing else of its row changes."""
+    name = f"trials/{trial_id}.arrow"
+    table = store.read_table(name)
+    (row,) = table.select(["sweeps", "labels"]).to_pylist()
+    merged = merged_uses(row, uses)
+    if len(merged) == len(row["sweeps"]):
+        return
+    for index, column in enumerate(("sweeps", "labels")):
+        place = table.schema.get_field_index(column)
+        values = pa.array([[use[index] for use in merged]], pa.list_(pa.string()))
+        table = table.set_column(place, table.schema.field(place), values)
+    store.write_table(name, table)
 
 
 def done_ids(store: Store) -> set[str]:

@@ -31,12 +31,19 @@ class Store:
 
     @cached_property
     def _where(self) -> tuple[fs.FileSystem, str]:
-        if "://" in self.url:
+        if "://" not in self.url:
+            return fs.LocalFileSystem(), str(Path(self.url).absolute())
+        try:
             return fs.FileSystem.from_uri(self.url)
-        return fs.LocalFileSystem(), str(Path(self.url).absolute())
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"--store {self.url}: {str(error).splitlines()[0]}; "
+                "name a folder, s3://BUCKET/… or gs://BUCKET/…"
+            ) from error
 
     def __getstate__(self) -> dict[str, str]:
-        return {"url": self.url}
+        # A worker has another working directory, where a relative path would be another store.
+        return {"url": str(self.local or self.url)}
 
     @property
     def local(self) -> Path | None:

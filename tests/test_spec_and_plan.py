@@ -4,14 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from camsweep.methods.base import load_method
 from camsweep.platform.quickstart import ONLY
 from camsweep.shards.errors import InputError
+from camsweep.sweeps.estimate import estimate
 from camsweep.sweeps.identity import canonical_json, content_id, stage_ids
 from camsweep.sweeps.plan import Plan, make_plan
 from camsweep.sweeps.profile import load_profile, profile_names
-from camsweep.sweeps.spec import expand_names, load_sweep, shipped_names
+from camsweep.sweeps.results import trial_table
+from camsweep.sweeps.spec import Sweep, SweepSpec, expand_names, load_sweep, shipped_names
 
 FIVE = ["cpn/table1", "cpn/table2", "cpn/table3", "cpn/table4", "cpn/fig6"]
 
@@ -131,7 +134,41 @@ def test_later_settings_win(tmp_path: Path) -> None:
     mine = "title: x\nbase: {method: cpn, epochs: 2}\narms: {a: {}, b: {epochs: 4}}\n"
     path = spec_file(tmp_path, mine)
     assert [t.config.epochs for t in plan([path], seeds=1).trials] == [2, 4]
-    assert [t.config.epochs for t in plan([path], seeds=1, overrides={"epochs": 5}).trials] == [5]
+    trials = plan([path], seeds=1, overrides={"batch": 5}).trials
+    assert [t.config.batch for t in trials] == [5, 5]
+
+
+def test_a_swept_setting_cannot_be_set() -> None:
+    with pytest.raises(InputError, match=r"--set p_h: sweeps/cpn/table4.yaml varies it"):
+        plan(["cpn/table4"], overrides={"p_h": 0.3})
+    with pytest.raises(InputError, match="--set method: sweeps/cpn/table3.yaml varies it"):
+        plan(["cpn/table3"], overrides={"method": "cam"})
+
+
+def test_overrides_are_those_that_change_the_trial() -> None:
+    trials = plan(["cpn/table4"], seeds=1, overrides={"epochs": 1, "s_n": 200}).trials
+    assert [t.overrides for t in trials] == [{"epochs": 1}] * 5
+    assert all(not t.overrides for t in plan(["cpn/table4"], seeds=1).trials)
+
+
+def test_threads_are_part_of_the_training() -> None:
+    config = plan(["cpn/fig5"]).trials[0].config
+    one, two = stage_ids(config, "d", threads=1), stage_ids(config, "d", threads=2)
+    assert [s for s in one if one[s] == two[s]] == ["pretrain"]
+
+
+def test_a_shared_training_is_estimated_once() -> None:
+    row = {"status": "done", "profile": "embedded", "method": "cam", "config.patches": None}
+    row |= {"seconds.train": 8.0, "seconds.evaluate": 2.0, "id": "x"}
+    history = trial_table(row)
+    arms = "{all: {}, one: {scales: [1.0]}}"
+    sweep = Sweep(
+        "x", "x.yaml", SweepSpec(title="x", base={"method": "cam"}, arms=yaml.safe_load(arms))
+    )
+    found = make_plan([sweep], load_profile("embedded"), "d", seeds=1)
+    assert estimate(found, history, 1) == 8.0 + 2.0 + 2.0
+    assert estimate(found, history, 2) == 6.0
+    assert estimate(plan(["cpn/table4"]), history, 1) is None
 
 
 def test_some_cells_of_a_sweep() -> None:

@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.dataset
 import pytest
 
+from camsweep.methods.base import load_method
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.results import (
+    add_uses,
+    config_types,
     curve_table,
     done_ids,
     epoch_table,
@@ -71,6 +75,53 @@ def test_a_row_read_back_is_written_again_unchanged(store: Store) -> None:
     assert first is not None
     write_trial(store, "a", {"trials": trial_table(first)})
     assert read_row(store, "a") == first
+
+
+def test_pyarrow_dataset_reads_trials_of_any_order(store: Store) -> None:
+    """A column that is null in the first file must have its type there."""
+    types = config_types(load_method("cpn").config)
+    for trial_id, values in (("a", {"s_n": None, "grid_sizes": [56]}), ("b", {"s_n": 200})):
+        columns = {f"config.{key}": None for key in load_method("cpn").config.model_fields}
+        columns |= {f"config.{key}": value for key, value in values.items()}
+        write_trial(store, trial_id, {"trials": trial_table(row(trial_id, **columns), types)})
+    table = pyarrow.dataset.dataset(store.path("trials"), format="ipc").to_table()
+    assert table["config.s_n"].to_pylist() == [None, 200]
+    assert table["config.grid_sizes"].to_pylist() == [[56], None]
+
+
+def test_every_config_column_has_the_type_of_its_values() -> None:
+    config = load_method("cpn").config(method="cpn")
+    types = config_types(type(config))
+    for name, value in config.model_dump(mode="json").items():
+        if value is not None:
+            assert pa.array([value], types[f"config.{name}"]).to_pylist() == [value], name
+
+
+def test_a_use_is_added_and_nothing_else_changes(store: Store) -> None:
+    write_trial(store, "a", {"trials": trial_table(row("a", **{"config.s_n": 200}))})
+    before = store.read_table("trials/a.arrow")
+    add_uses(store, "a", [("cpn/fig6", "s_n=200"), ("cpn/table4", "p_h=0.1")])
+    after = store.read_table("trials/a.arrow")
+    assert after.schema.equals(before.schema, check_metadata=True)
+    assert after["sweeps"].to_pylist() == [["cpn/table4", "cpn/fig6"]]
+    assert after["labels"].to_pylist() == [["p_h=0.1", "s_n=200"]]
+    rest = [name for name in before.column_names if name not in ("sweeps", "labels")]
+    assert after.select(rest).equals(before.select(rest))
+
+
+def test_a_relative_store_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pickled = pickle.dumps(Store("results"))
+    (tmp_path / "worker").mkdir()
+    monkeypatch.chdir(tmp_path / "worker")
+    assert pickle.loads(pickled).local == tmp_path / "results"
+
+
+def test_an_unknown_scheme_is_one_line() -> None:
+    with pytest.raises(InputError, match="--store foo://x/y: "):
+        Store("foo://x/y").exists("trials")
 
 
 def test_counts_keep_their_integers(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from tiny import build_data, write_profile, write_sweep
 
 from camsweep.methods.metrics import miou
 from camsweep.methods.training import TrainingDiverged
-from camsweep.platform.attempts import make_jobs, run_job
+from camsweep.platform.attempts import Job, make_jobs, record_failure, run_job
 from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.failures import cause_of
 from camsweep.platform.run import Request, prepare
 from camsweep.platform.stages import StoredCheckpoint, ensure_weights, read_tensors
-from camsweep.platform.trial import run_trial
+from camsweep.platform.trial import failed_row, run_trial
 from camsweep.shards.errors import InputError
 from camsweep.shards.reader import open_split
 from camsweep.sweeps.plan import Plan
@@ -123,12 +124,12 @@ def test_pictures_of_twelve_images(
     ran: tuple[Store, dict[str, Any], list[Progress]],
 ) -> None:
     store, row, _ = ran
-    pictures = read_tensors(store, artefact_name(row["stage.localize"], "pictures.safetensors"))
+    pictures = read_tensors(store, artefact_name(row["id"], "pictures.safetensors"))
     keys = {name.partition("/")[0] for name in pictures}
     assert len(keys) == 12
     first = sorted(keys)[0]
     assert pictures[f"{first}/image"].shape == (96, 96, 3)
-    assert pictures[f"{first}/map"].shape == (len(row["classes"]) - 1, 96, 96)
+    assert pictures[f"{first}/map"].shape == (1, 96, 96)
     assert {t.dtype for t in pictures.values()} == {torch.uint8}
 
 
@@ -186,6 +187,37 @@ def test_a_trial_that_fails_is_recorded_with_its_attempts(
     after = read_row(context.store, plan.trials[0].id)
     assert after is not None
     assert after["status"] == "done"
+
+
+def test_a_finished_trial_is_never_overwritten_as_failed(world: World) -> None:
+    plan, context = world.prepare(CPN)
+    trial = plan.trials[0]
+    row = read_row(context.store, trial.id) or run_trial(trial, context, lambda progress: None)
+    failure = failed_row(trial, context, "the trial's process died", "", 2)
+    kept = record_failure(context, failure)
+    assert kept["status"] == "done"
+    after = read_row(context.store, trial.id)
+    assert after is not None
+    assert (after["status"], after["metric.miou"]) == ("done", row["metric.miou"])
+
+
+def test_a_failed_row_names_its_data(world: World) -> None:
+    plan, context = world.prepare(CPN)
+    row = failed_row(plan.trials[0], context, "x", "", 1)
+    assert row["data_name"] == "embedded"
+    assert len(row["data_digest"]) == 64
+
+
+def test_a_trial_found_done_is_told_of_this_sweep(world: World) -> None:
+    run_trial(*_first(world, CPN), lambda progress: None)
+    other = world.folder / "other.yaml"
+    other.write_text(CPN)
+    plan, context = world.prepare(CPN)
+    use = replace(plan.trials[0], uses=(("other", "other"),))
+    run_job(Job((use,)), context, lambda progress: None, lambda row: None)
+    row = read_row(context.store, use.id)
+    assert row is not None
+    assert row["sweeps"] == ["mine", "other"]
 
 
 def test_a_debugger_gets_the_exception(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

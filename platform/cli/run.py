@@ -32,7 +32,7 @@ def run(
     settings: Settings = None,
     weights: Weights = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster: auto or ray://HOST:10001.", show_default=False)
+        str | None, typer.Option(help="Running Ray cluster: auto or HOST:6379.", show_default=False)
     ] = None,
     gpus_per_trial: Annotated[
         float | None, typer.Option(min=0, help="GPUs a trial; fractions share one.")
@@ -59,9 +59,19 @@ def run(
     from rich.console import Console
 
     from camsweep.platform.run import Request, execute, prepare
+    from camsweep.shards.errors import InputError
     from camsweep.sweeps.store import Store
 
     budget = parse_duration(time_budget)
+    rays = {
+        "--address": address,
+        "--gpus-per-trial": gpus_per_trial,
+        "--max-concurrent": max_concurrent,
+        "--time-budget": budget,
+    }
+    for option, value in rays.items():
+        if in_process and value is not None:
+            raise InputError(f"{option}: is Ray's; leave it out with --in-process")
     request = Request(names, profile, data, Store(store), seeds, parse_settings(settings), weights)
     prepared = prepare(request)
     console = Console()

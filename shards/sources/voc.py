@@ -214,8 +214,8 @@ def _load(files: _Files, labels: LabelReader, names: tuple[str, ...]) -> SourceS
         content = files.image.read_bytes()
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as picture:
             width, height = picture.size
-    except OSError as error:
-        reason = error.strerror or "not a JPEG"
+    except (OSError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or "not a JPEG"
         raise InputError(f"{files.image}: does not decode ({reason})") from None
     mask = _read_mask(files.mask)
     if mask.shape != (height, width):
