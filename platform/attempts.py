@@ -56,7 +56,7 @@ def run_job(
             row = _attempt(trial, context, report, reraise)
         else:
             # Another driver's, or a worker's that outlived its own: this run's sweeps use it too.
-            add_uses(context.store, trial.id, trial.uses)
+            add_uses(context.store, trial.id, trial.all_uses)
         done(row)
 
 

@@ -52,7 +52,7 @@ class Evaluation:
         by_class = iou(counts)
         values = {
             "miou": float(miou(counts)),
-            "threshold": float(self.thresholds[self.best]),
+            "threshold": round(float(self.thresholds[self.best]), 6),
             "background_iou": float(by_class[0]),
             "foreground_iou": float(np.nanmean(by_class[1:])),
         }

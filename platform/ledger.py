@@ -33,7 +33,6 @@ class Ledger:
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         self.name = f"runs/{stamp}-{socket.gethostname()}-{os.getpid()}.json"
         self._stop = threading.Event()
-        self.write("running")
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
         return self
@@ -56,7 +55,12 @@ class Ledger:
             self.write("running")
 
     def write(self, state: str) -> None:
-        """Write the file. A disk that is full must not take the sweep down with it."""
+        """Write the file, from the first trial's start on: a run that never began leaves nothing.
+
+        A disk that is full must not take the sweep down with it.
+        """
+        if self.monitor.counts()["waiting"] == len(self.monitor.trials):
+            return
         with self.monitor.lock:
             trials = {
                 trial_id: {

@@ -69,6 +69,8 @@ class LiveView:
 
 
 def _facts(monitor: Monitor) -> Text:
+    if monitor.counts()["waiting"] == len(monitor.trials):
+        return Text("starting the workers", style="dim")
     left, best = monitor.seconds_left(), monitor.best()
     spent = time.monotonic() - monitor.started
     parts = [f"{duration(spent)} spent"]

@@ -23,10 +23,10 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import Manifest, load_manifest
 from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import estimate, seconds_by_trial
-from camsweep.sweeps.plan import Plan, make_plan
+from camsweep.sweeps.plan import Plan, PlannedTrial, make_plan
 from camsweep.sweeps.profile import Profile, load_profile
 from camsweep.sweeps.results import add_uses, done_ids, load_trials
-from camsweep.sweeps.spec import expand_names, load_sweep
+from camsweep.sweeps.spec import expand_names, load_sweep, shipped_names
 from camsweep.sweeps.store import Store
 
 
@@ -104,6 +104,7 @@ def prepare(request: Request) -> Prepared:
     data = find_data(request.data, profile)
     manifest = load_manifest(data)
     plan = planned(manifest.digest, cached)
+    plan = replace(plan, trials=_tell_other_sweeps(plan, request.settings, extra))
     _check_splits(plan, manifest, data)
     _check_weights(plan, request.weights)
     context = RunContext(
@@ -121,6 +122,29 @@ def prepare(request: Request) -> Prepared:
     return Prepared(plan, profile, context)
 
 
+def _tell_other_sweeps(
+    plan: Plan, settings: Mapping[str, Any], extra: Mapping[str, Any]
+) -> tuple[PlannedTrial, ...]:
+    """The plan's trials with the cells of all shipped sweeps that they fill."""
+    seeds = 1 + max(trial.config.seed for trial in plan.trials)
+    uses: dict[str, tuple[tuple[str, str], ...]] = {}
+    for name in shipped_names():
+        try:
+            other = make_plan(
+                [load_sweep(name)],
+                plan.profile,
+                plan.data_digest,
+                seeds=seeds,
+                overrides=settings,
+                extra=extra,
+            )
+        except InputError:
+            continue  # this sweep varies what --set sets, or its methods have no such setting
+        for trial in other.trials:
+            uses[trial.id] = (*uses.get(trial.id, ()), *trial.uses)
+    return tuple(replace(trial, also=uses.get(trial.id, ())) for trial in plan.trials)
+
+
 def _check_splits(plan: Plan, manifest: Manifest, data: Path) -> None:
     for trial in plan.trials:
         for key in ("train_split", "eval_split"):
@@ -128,6 +152,12 @@ def _check_splits(plan: Plan, manifest: Manifest, data: Path) -> None:
             if split not in manifest.splits:
                 names = ", ".join(manifest.splits)
                 raise InputError(f"{data}: has no split '{split}' ({key}); it has: {names}")
+        count = manifest.splits[trial.config.train_split].count
+        if trial.config.batch > count:
+            raise InputError(
+                f"{data}: split '{trial.config.train_split}' has {count} images, less than a batch "
+                f"of {trial.config.batch}; --set batch={count} or less"
+            )
 
 
 def _check_weights(plan: Plan, weights: str | None) -> None:
@@ -190,7 +220,7 @@ def execute(
     check_digests(Path(context.data), sorted(splits))
     for trial in plan.trials:
         if trial.id in plan.cached:
-            add_uses(context.store, trial.id, trial.uses)
+            add_uses(context.store, trial.id, trial.all_uses)
     history = load_trials(context.store)
     monitor = Monitor(plan, expected=seconds_by_trial(plan, history))
     jobs = make_jobs(plan.to_run)

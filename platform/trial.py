@@ -139,7 +139,7 @@ def failed_row(
 def _about(trial: PlannedTrial, context: RunContext, started: datetime) -> dict[str, Any]:
     origin, config = context.provenance, trial.config
     # A trial that failed under another sweep before keeps that use.
-    uses = merged_uses(read_row(context.store, trial.id), trial.uses)
+    uses = merged_uses(read_row(context.store, trial.id), trial.all_uses)
     hidden = config.inactive()
     values = config.model_dump(mode="json", exclude={"method", "seed"})
     return {

@@ -26,6 +26,8 @@ class PlannedTrial:
         uses: (sweep name, label) of every cell it fills.
         retries: how often it is tried again after a failure.
         overrides: the settings of `--set` that made it another trial than the sweep's own.
+        also: cells of other shipped sweeps that the same trial fills; told to the store, so that a
+            report shows them without another run.
     """
 
     config: TrialConfig
@@ -33,6 +35,7 @@ class PlannedTrial:
     uses: tuple[tuple[str, str], ...]
     retries: int = 1
     overrides: dict[str, Any] = field(default_factory=dict)
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:
@@ -48,6 +51,11 @@ class PlannedTrial:
     def labels(self) -> list[str]:
         """Labels, parallel to `sweeps`."""
         return [label for _, label in self.uses]
+
+    @property
+    def all_uses(self) -> tuple[tuple[str, str], ...]:
+        """The cells of this plan's sweeps, then those of other shipped ones."""
+        return tuple(dict.fromkeys([*self.uses, *self.also]))
 
     @property
     def title(self) -> str:
@@ -213,6 +221,8 @@ def resolve(
         model = load_method(str(name)).config
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if "method" in overrides:
+        path = f"--set method={name}: {path}"
     shared = set(model.model_fields)
     chosen = {key: value for key, value in overrides.items() if key in shared}
     settings = {

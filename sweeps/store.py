@@ -31,7 +31,10 @@ class Store:
 
     @cached_property
     def _where(self) -> tuple[fs.FileSystem, str]:
-        if "://" not in self.url:
+        scheme, mark, rest = self.url.partition("://")
+        if not (rest if mark else scheme).strip("/ "):
+            raise InputError(f"--store '{self.url}': empty; name a folder or s3://BUCKET/…")
+        if not mark:
             return fs.LocalFileSystem(), str(Path(self.url).absolute())
         try:
             return fs.FileSystem.from_uri(self.url)

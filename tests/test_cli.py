@@ -134,6 +134,23 @@ def test_data_without_a_manifest(
     assert "manifest" in wrong(capsys, argv)
 
 
+def test_a_batch_larger_than_the_split(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = wrong(capsys, words(folder, "run", "--set", "batch=17"))
+    assert "split 'train' has 16 images, less than a batch of 17" in line
+
+
+def test_an_empty_store_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = words(folder, "run")
+    for empty in ("", "s3://"):
+        argv[argv.index("--store") + 1] = empty
+        assert "empty; name a folder" in wrong(capsys, argv)
+
+
+def test_no_cluster_at_the_address(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = wrong(capsys, words(folder, "run", "--address", "ray://127.0.0.1:10001", "--seeds", "9"))
+    assert "the driver must run inside the cluster" in line
+
+
 def test_a_split_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = wrong(capsys, words(folder, "run", "--set", "train_split=trian"))
     assert "no split 'trian' (train_split); it has: train, val" in line

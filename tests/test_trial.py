@@ -208,6 +208,20 @@ def test_a_failed_row_names_its_data(world: World) -> None:
     assert len(row["data_digest"]) == 64
 
 
+def test_a_trial_is_told_of_every_shipped_sweep_it_serves(tmp_path: Path) -> None:
+    data = build_data(tmp_path, 16, 4)
+    store = Store(str(tmp_path / "store"))
+    request = Request(["cpn/fig6"], "embedded", str(data), store, seeds=1)
+    trials = {trial.labels[0]: trial for trial in prepare(request).plan.trials}
+    assert trials["s_n=200"].sweeps == ["cpn/fig6"]
+    assert {
+        ("cpn/table4", "p_h=0.5"),
+        ("cpn/table2", "+PRCM"),
+        ("cpn/strategies", "superpixel"),
+    } <= {*trials["s_n=200"].all_uses}
+    assert trials["s_n=5"].all_uses == (("cpn/fig6", "s_n=5"),)
+
+
 def test_a_trial_found_done_is_told_of_this_sweep(world: World) -> None:
     run_trial(*_first(world, CPN), lambda progress: None)
     other = world.folder / "other.yaml"

@@ -77,20 +77,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug or error.errno not in (
             errno.EACCES,
+            errno.EDQUOT,
+            errno.EEXIST,
+            errno.EIO,
+            errno.EISDIR,
+            errno.ELOOP,
+            errno.ENAMETOOLONG,
             errno.ENOENT,
             errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EROFS,
             errno.ENOTDIR,
+            errno.EPERM,
+            errno.EROFS,
         ):
             raise
         return _say(f"{error.filename or 'disk'}: {error.strerror}", 2)
 
 
 def _usage(error: Any) -> str:
+    """The error in one line; a command without words has shown its help, which says enough."""
     words = getattr(error.ctx, "command_path", "camsweep").split(" ")
     where = " ".join(["camsweep", *words[1:]])
-    return f"{_one_line(error.format_message())} (see `{where} --help`)"
+    message = _one_line(error.format_message()) or "what shall be done?"
+    return f"{message} (see `{where} --help`)"
 
 
 def _one_line(text: str) -> str:

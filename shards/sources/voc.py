@@ -95,6 +95,8 @@ def voc_source(
     ):
         if value not in right:
             raise InputError(f"{option}: '{value}'{nearest(value, right)}")
+    if not root.is_dir():
+        raise InputError(f"--root {root}: no such folder; name one in VOC layout")
     folder = root / "ImageSets" / "Segmentation"
     lists = {split: folder / f"{split}.txt" for split in SPLITS}
     present = {split: path for split, path in lists.items() if path.is_file()}
@@ -147,10 +149,24 @@ def _read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    ids = [Path(line.split()[0]).stem for line in lines if line.strip()]
+    ids = [_image_id(line.strip()) for line in lines if line.strip()]
     if not ids:
         raise InputError(f"{path}: is empty; one image id a line is expected")
+    for image_id in ids:
+        # A webdataset key ends at the first dot, and a slash would leave the folder.
+        if "." in image_id or "/" in image_id:
+            raise InputError(
+                f"{path}: names '{image_id}'; ids can't have dots or slashes, rename the files"
+            )
     return ids
+
+
+def _image_id(line: str) -> str:
+    if line.startswith("/"):
+        return Path(line.split()[0]).stem
+    for suffix in (".jpg", ".jpeg", ".png"):
+        line = line.removesuffix(suffix)
+    return line
 
 
 def _class_names(root: Path, classes: Path | None) -> tuple[str, ...]:
