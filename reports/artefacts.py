@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from camsweep.reports.load import Selection, Trial
-from camsweep.reports.measure import Cell, Estimate, Measurements, gather
+from camsweep.reports.cells import Cell, Overrides, fits, gather, one_overrides
+from camsweep.reports.commands import run_command
+from camsweep.reports.load import Selection, Trial, settings_text
+from camsweep.reports.measure import Estimate, Measurements
 from camsweep.reports.shape import Place, Shape, shape
 from camsweep.reports.spec import (
     AnySpec,
@@ -19,17 +21,19 @@ from camsweep.reports.spec import (
     TableSpec,
     paper,
 )
+from camsweep.sweeps.spec import load_sweep
 
 OTHER_DATA = "other data"
+OTHER_SETTINGS = "other settings"
 
 
 @dataclass(frozen=True)
 class Value:
     """A cell: what was measured, what was published (percent), and the hole if neither can stand.
 
-    ``difference`` is measured minus published in points, or None where the store's data is not the
-    paper's (shown as "other data") or one of the two is missing. ``effect`` is the paired
-    difference to the reference row.
+    ``difference`` is measured minus published in points, or None where ``unlike`` says why the two
+    can't be compared ("other data", "other settings") or one of the two is missing. ``effect`` is
+    the paired difference to the reference row.
     """
 
     estimate: Estimate | None
@@ -37,6 +41,7 @@ class Value:
     difference: float | None = None
     effect: Estimate | None = None
     hole: bool = False
+    unlike: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,16 @@ class Hole:
 
 @dataclass(frozen=True)
 class Filled:
-    """An artefact with its numbers; ``columns`` name ``Line.values``."""
+    """An artefact with its numbers.
+
+    ``columns`` name ``Line.values``; ``unlike`` says why the numbers can't be compared with the
+    paper's, empty where they can; ``settings`` are the overrides of all rows, ``--set epochs=1``.
+    """
 
     spec: AnySpec
     selection: Selection
-    comparable: bool
+    unlike: str
+    settings: str = ""
     columns: tuple[str, ...] = ()
     lines: tuple[Line, ...] = ()
     reference: str | None = None
@@ -74,6 +84,11 @@ class Filled:
     failed: tuple[Trial, ...] = ()
     notes: tuple[str, ...] = ()
     images: int = 0
+
+    @property
+    def comparable(self) -> bool:
+        """Whether measured and published numbers may be subtracted."""
+        return not self.unlike
 
     @property
     def seeds(self) -> int:
@@ -88,22 +103,29 @@ class _Fill:
     selection: Selection
     store: str
     published: Paper
-    comparable: bool
+    unlike: str
+    overrides: Overrides
+    origins: Sequence[Trial]
     holes: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, Trial] = field(default_factory=dict)
+    apart: set[str] = field(default_factory=set)
+    seeds: int = 0
     notes: list[str] = field(default_factory=list)
     images: int = 0
 
     def cell(self, sweep: str, label: str) -> Cell:
-        found = gather(self.selection, sweep, label)
+        found = gather(self.selection, sweep, label, self.overrides)
         self.failed |= {t.id: t for t in found.failed}
+        self.apart |= {t.id for t in found.apart}
+        # Seeds are numbered from 0: as many as the cells that are measured have.
+        self.seeds = max([self.seeds, *(t.seed + 1 for t in found.trials)])
         if not found.trials:
             self.miss(sweep, label)
         if found.left_out:
             plural = "s" if found.left_out > 1 else ""
             self.notes.append(
-                f"{label}: {found.left_out} trial{plural} with other settings left out; settings "
-                "are never averaged."
+                f"{label}: {found.left_out} trial{plural} left out, of other settings, another "
+                "version of the recipe or an older run; they are never averaged with these."
             )
         return found
 
@@ -113,7 +135,8 @@ class _Fill:
             self.holes[sweep].append(what)
 
     def command(self, sweep: str) -> str:
-        return f"camsweep run {sweep} --profile {self.selection.profile} --store {self.store}"
+        profile = self.selection.profile
+        return run_command(sweep, profile, self.store, self.origins, self.seeds, self.overrides)
 
     def value(
         self,
@@ -123,18 +146,25 @@ class _Fill:
         hole: bool = False,
     ) -> Value:
         difference = None
-        if estimate is not None and published is not None and self.comparable:
+        if estimate is not None and published is not None and not self.unlike:
             difference = 100 * estimate.mean - published
         if estimate is not None:
             self.images = max(self.images, estimate.images)
-        return Value(estimate, published, difference, effect, hole)
+        return Value(estimate, published, difference, effect, hole, self.unlike)
 
     def finish(self, spec: AnySpec, holes: Sequence[Hole] = (), **content: Any) -> Filled:
+        if self.apart:
+            plural = "s" if len(self.apart) > 1 else ""
+            self.notes.append(
+                f"{len(self.apart)} trial{plural} of runs with other --set settings left out: all "
+                "rows are of one set of settings, the one with most results."
+            )
         missing = [Hole(", ".join(what), self.command(sweep)) for sweep, what in self.holes.items()]
         return Filled(
             spec=spec,
             selection=self.selection,
-            comparable=self.comparable,
+            unlike=self.unlike,
+            settings=settings_text(self.overrides),
             holes=(*missing, *holes),
             failed=tuple(self.failed.values()),
             notes=tuple(dict.fromkeys(self.notes)),
@@ -143,17 +173,38 @@ class _Fill:
         )
 
 
-def is_comparable(selection: Selection, published: Paper, trials: Iterable[Trial]) -> bool:
-    """Whether measured numbers may stand beside the paper's: its profile, data and image count."""
+def unlike_paper(published: Paper, selection: Selection, trials: Iterable[Trial]) -> str:
+    """Why measured numbers may not stand beside the paper's, from facts about the trials.
+
+    Args:
+        published: says what the trials must be like.
+        selection: whose profile they have.
+        trials: those of the artefact, of one set of overrides.
+
+    Returns:
+        Empty where they are comparable, else `OTHER_DATA` or `OTHER_SETTINGS`.
+    """
     want = published.comparable
-    same = selection.profile == want.profile and selection.data_name == want.data
-    return same and all(t.eval_images == want.images for t in trials if t.done)
+    done = [t for t in trials if t.done]
+    alike = all(t.classes == want.classes and t.eval_images == want.images for t in done)
+    if not done or not alike:
+        return OTHER_DATA
+    plain = selection.profile == want.profile and not any(t.overrides for t in done)
+    return "" if plain else OTHER_SETTINGS
 
 
 def available(spec: AnySpec, selection: Selection) -> bool:
-    """Whether the selection has at least one trial of the artefact's sweeps."""
-    sweeps = spec.sweeps()
-    return any(sweep in sweeps for t in selection.trials for sweep, _ in t.memberships)
+    """Whether at least half of the cells of one of the artefact's sweeps have a trial.
+
+    A trial serves every shipped sweep that asks for it, so one cell alone says nothing: a report
+    that nobody asked more of would be full of holes.
+    """
+    have = {use for trial in selection.trials for use in trial.memberships}
+    for sweep in spec.sweeps():
+        labels = {label for label, _ in load_sweep(sweep).cells()}
+        if 2 * sum((sweep, label) in have for label in labels) >= len(labels):
+            return True
+    return False
 
 
 def fill(spec: AnySpec, selection: Selection, measurements: Measurements, store: str) -> Filled:
@@ -166,9 +217,15 @@ def fill(spec: AnySpec, selection: Selection, measurements: Measurements, store:
         store: the store as the user wrote it, for the commands that fill holes.
     """
     published = paper(spec.paper)
-    sweeps = spec.sweeps()
-    mine = [t for t in selection.trials if any(s in sweeps for s, _ in t.memberships)]
-    state = _Fill(selection, store, published, is_comparable(selection, published, mine))
+    overrides = one_overrides(selection, spec.cells())
+    cells = set(spec.cells())
+    mine = [t for t in selection.trials if cells.intersection(t.memberships) and fits(t, overrides)]
+    unlike = unlike_paper(published, selection, mine)
+    # Whose commands tell how to fill a hole: the artefact's own trials first, then the newest.
+    own = {t.id for t in mine}
+    known = [t for t in selection.trials if t.data_digest == selection.data_digest]
+    known.sort(key=lambda t: (t.id in own, t.age), reverse=True)
+    state = _Fill(selection, store, published, unlike, overrides, known)
     if isinstance(spec, TableSpec):
         return _table(spec, state, measurements)
     if isinstance(spec, CurveSpec):
@@ -218,8 +275,9 @@ def _unmeasured(spec: TableSpec, state: _Fill) -> list[Hole]:
     rows = [row for row in spec.rows if row.label is None]
     names = ", ".join(row.name for row in rows)
     reason = "; ".join(dict.fromkeys(row.hole or "" for row in rows))
-    what = f"{names} ({reason}: {spec.sweep} has no such arm; once it has)"
-    return [Hole(what, state.command(spec.sweep))] if rows else []
+    # No command fills these: the sweep gets the arm when camsweep gets the method.
+    what = f"{names} ({reason}; {spec.sweep} has no such arm yet)"
+    return [Hole(what, "")] if rows else []
 
 
 def _curve(spec: CurveSpec, state: _Fill, measurements: Measurements) -> Filled:

@@ -106,17 +106,22 @@ def _item(filled: Filled, store: Store) -> _Item:
 
 
 def _training(board: Leaderboard, store: Store) -> go.Figure | None:
-    """Loss by epoch, mean over seeds, of the best variants."""
+    """Classification loss by epoch, mean over seeds, of the best variants.
+
+    Not the total: its other terms may be ramped up, and then it rises while all goes well. None
+    where no variant has two epochs, as a point is no course.
+    """
     entries = board.entries[:TRAINING_CURVES]
     rows = read_epochs(store, [t for e in entries for t in e.trials])
     curves = []
     for entry in entries:
         runs = [rows[t.id] for t in entry.trials if t.id in rows]
-        runs = [run for run in runs if all(row.get("loss.loss") is not None for row in run)]
-        if runs:
-            length = min(len(run) for run in runs)
-            mean = np.mean([[row["loss.loss"] for row in run[:length]] for run in runs], axis=0)
-            epochs = [int(row["epoch"]) for row in runs[0][:length]]
+        runs = [run for run in runs if all(row.get("loss.cls") is not None for row in run)]
+        length = min((len(run) for run in runs), default=0)
+        if length > 1:
+            mean = np.mean([[row["loss.cls"] for row in run[:length]] for run in runs], axis=0)
+            # Stored from 0; people count from 1.
+            epochs = [int(row["epoch"]) + 1 for row in runs[0][:length]]
             curves.append((f"{entry.rank}. {entry.name}", epochs, [float(v) for v in mean]))
     return figures.losses(curves) if curves else None
 
@@ -142,9 +147,9 @@ def _page(
         more.append(("training", "Training curves"))
         where = f"data set {selection.data}, profile {selection.profile}"
         about = (
-            f"Total loss by epoch of the best variants (at most {TRAINING_CURVES}), mean over "
-            f"seeds, {where}. Different methods add up different terms: compare the course, not "
-            "the level."
+            f"Classification loss by epoch of the best variants (at most {TRAINING_CURVES}), mean "
+            f"over seeds, {where}. Of CPN it is the mean over the image and its hidden pair, so "
+            "compare the course, not the level."
         )
         figure = plot("training", training.to_json())
         cards.append(card("training", "", "Training curves", about, figure))
@@ -259,14 +264,15 @@ def build(request: Request, say: Say = print) -> list[Path]:
     training = _training(board, store)
     written = []
     formats = request.formats or ("html",)
+    wanted = tuple(f for f in images.FORMATS if f in formats)
+    if wanted and "html" not in formats and not images.has_browser():
+        formats = ("html", *formats)  # so that what was asked for can be seen at all
     if "html" in formats:
         path = request.out / "index.html"
         write(path, _page(request, selection, items, board, training))
         written.append(path)
     written += _write_tables(request, items, board)
-    forms = tuple(f for f in images.FORMATS if f in formats)
-    if request.formats is None:
-        forms = ("png", "svg")
+    forms = wanted if request.formats is not None else ("png", "svg")
     drawn = {i.filled.spec.id.replace("/", "-"): i.figure for i in items if i.figure is not None}
     if training is not None:
         drawn["training"] = training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from camsweep.reports.artefacts import OTHER_DATA, Filled, Line, Value
+from camsweep.reports.artefacts import Filled, Line, Value
 from camsweep.reports.leaderboard import Entry, Leaderboard
 from camsweep.reports.markup import Html, join, script_json, tag
 from camsweep.reports.measure import Estimate
@@ -93,7 +93,7 @@ def _measured(value: Value, *, signed: bool = False) -> Html:
 
 def _against(value: Value) -> Html:
     text = against_paper(value)
-    return tag("td", _tag(text) if text == OTHER_DATA else text)
+    return tag("td", _tag(text) if text == value.unlike else text)
 
 
 def _stacked(value: Value) -> Html:
@@ -105,8 +105,8 @@ def _stacked(value: Value) -> Html:
         parts.append(join("not measured"))
     if value.published is not None:
         text = against_paper(value)
-        # That the data are other than the paper's stands in the caption; here there is no room.
-        words = f" ({text})" if value.estimate is not None and text != OTHER_DATA else ""
+        # Why the two can't be compared stands in the caption; here there is no room.
+        words = f" ({text})" if value.difference is not None else ""
         parts.append(tag("small", f"paper {published(value)}{words}"))
     if value.effect is not None:
         words = verdict(value.effect)
@@ -163,7 +163,10 @@ def notes(filled: Filled) -> Html | None:
         _block("How to read this", [*extra, *remarks(filled)]),
         _block(
             "Not measured",
-            [join(f"{hole.what}:", tag("code", hole.command)) for hole in filled.holes],
+            [
+                join(f"{hole.what}:", tag("code", hole.command)) if hole.command else hole.what
+                for hole in filled.holes
+            ],
             "missing",
         ),
         _block("Failed trials", [failure(trial) for trial in filled.failed], "missing"),

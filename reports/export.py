@@ -101,6 +101,7 @@ def tidy(filled: Filled) -> list[dict[str, Any]]:
             "profile": selection.profile,
             "data": selection.data_name,
             "data_digest": selection.data_digest,
+            "settings": filled.settings,
             "comparable": filled.comparable,
         }
         for line in filled.lines
@@ -110,7 +111,8 @@ def tidy(filled: Filled) -> list[dict[str, Any]]:
 
 TIDY = (
     "artefact", "row", "column", "mean", "low", "high", "published", "difference", "effect_mean",
-    "effect_low", "effect_high", "seeds", "images", "profile", "data", "data_digest", "comparable",
+    "effect_low", "effect_high", "seeds", "images", "profile", "data", "data_digest", "settings",
+    "comparable",
 )  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def curve(filled: Filled) -> go.Figure:
 
 
 def losses(curves: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> go.Figure:
-    """Total loss by epoch: ``(name, epochs, mean loss over seeds)`` of each variant."""
+    """Classification loss by epoch: ``(name, epochs from 1, mean loss)`` of each variant."""
     figure = go.Figure()
     for index, (name, epochs, values) in enumerate(curves):
         figure.add_trace(
@@ -215,15 +215,16 @@ def losses(curves: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> go.F
                 name=html.escape(name),
             )
         )
-    figure.update_xaxes(**_axis(title_text="epoch", dtick=1 if _short(curves) else None))
-    figure.update_yaxes(**_axis(title_text="total loss, mean over seeds"))
+    last = max((max(epochs) for _, epochs, _ in curves if epochs), default=1)
+    step = next((d for d in (1, 2, 5, 10, 20, 50, 100) if last <= 20 * d), last)
+    # Epochs are whole: plotly's own steps may be halves.
+    figure.update_xaxes(
+        **_axis(title_text="epoch", tick0=0, dtick=step, tickformat="d", range=[0.5, last + 0.5])
+    )
+    figure.update_yaxes(**_axis(title_text="classification loss, mean over seeds"))
     _style(figure, 380 + 22 * len(curves))
     figure.update_layout(
         # One a line: names are as long as what sets a variant apart.
         legend={"orientation": "v", "x": 0, "y": -0.22, "yanchor": "top"}
     )
     return figure
-
-
-def _short(curves: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> bool:
-    return max((len(epochs) for _, epochs, _ in curves), default=0) <= 20

@@ -45,6 +45,14 @@ def browser() -> str:
     raise BrowserMissingError("no Chromium on PATH (or set BROWSER_PATH); images are left out")
 
 
+def has_browser() -> bool:
+    """Whether there is a Chromium to draw with."""
+    try:
+        return bool(browser())
+    except BrowserMissingError:
+        return False
+
+
 class _Loop:
     """An event loop in a thread of its own, so that every call can have a time limit.
 

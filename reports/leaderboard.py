@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from camsweep.reports.cells import newest_per_seed
 from camsweep.reports.load import Selection, Trial
 from camsweep.reports.measure import COUNTED, Estimate, Measurements
 from camsweep.reports.naming import variant_names
-from camsweep.reports.statistics import bootstrap_p, holm
+from camsweep.reports.statistics import block_variance, holm, paired_p
 from camsweep.shards.errors import InputError, nearest
 
 LEVEL = 0.05
@@ -56,13 +57,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Entries from best to worst; ``pairs`` is the number of tests that Holm adjusted for."""
+    """Entries from best to worst.
+
+    ``pairs`` is the number of tests that Holm adjusted for, ``left_out`` how many done trials a
+    newer one of the same variant and seed replaces.
+    """
 
     metric: str
     selection: Selection
     entries: tuple[Entry, ...]
     pairs: int
     images: int
+    left_out: int = 0
 
 
 def _check(metric: str, trials: Sequence[Trial]) -> None:
@@ -76,26 +82,35 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(finite)) if finite else math.nan
 
 
-def _best_first(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    by_seed = {t.seed: t for t in trials}
-    return tuple(by_seed[seed] for seed in sorted(by_seed))
-
-
 def separated(estimates: Sequence[Estimate], measurements: Measurements) -> tuple[np.ndarray, int]:
     """Which pairs a paired test separates: bool ``[N, N]`` and the number of tests.
 
-    The test is on the two-level bootstrap of the paired difference, adjusted by Holm over all
-    pairs. One seed says nothing about another training: such a variant is never separated.
+    Student's t on the differences of the seeds that both have, with the images' noise, adjusted by
+    Holm over all pairs. The noise of a training is pooled over the variants with these seeds. One
+    seed says nothing about another training: variants with fewer than two common seeds are never
+    separated.
     """
     first, second = np.triu_indices(len(estimates), k=1)
+    pools: dict[tuple[int, ...], tuple[np.ndarray, int] | None] = {}
     p = []
     for i, j in zip(first.tolist(), second.tolist(), strict=True):
         difference = measurements.difference(estimates[i], estimates[j])
-        enough = min(len(estimates[i].seeds), len(estimates[j].seeds)) > 1
-        p.append(bootstrap_p(difference.mean, difference.draws) if enough else 1.0)
+        seeds = difference.seeds
+        if seeds not in pools:
+            pools[seeds] = _pool(estimates, seeds)
+        p.append(float(paired_p(difference.points, difference.values, pools[seeds])))
     apart = np.zeros((len(estimates), len(estimates)), dtype=bool)
     apart[first, second] = holm(np.array(p)) < LEVEL
     return apart | apart.T, len(p)
+
+
+def _pool(estimates: Sequence[Estimate], seeds: tuple[int, ...]) -> tuple[np.ndarray, int] | None:
+    """The noise of a training over all variants that have these seeds, None for a single seed."""
+    if len(seeds) < 2:
+        return None
+    having = [e for e in estimates if set(seeds) <= set(e.seeds)]
+    points = np.array([[e.points[e.seeds.index(s)] for s in seeds] for e in having])
+    return block_variance(points) if len(having) > 1 else None
 
 
 def _tied(apart: np.ndarray, place: int) -> tuple[int, ...]:
@@ -123,10 +138,14 @@ def leaderboard(
     variants: dict[str, list[Trial]] = {}
     for trial in done:
         variants.setdefault(trial.variant, []).append(trial)
-    names = variant_names({k: (v[0].method, v[0].config) for k, v in variants.items()})
+    chosen = {key: newest_per_seed(some) for key, some in variants.items()}
+    names = variant_names(
+        {k: (v[0].method, v[0].config) for k, v in chosen.items()},
+        {k: v[0].settings for k, v in chosen.items()},
+        {k: v[0].recipe for k, v in chosen.items()},
+    )
     measured = []
-    for key, some in variants.items():
-        trials = _best_first(some)
+    for key, trials in chosen.items():
         estimate = measurements.estimate(trials, metric)
         if estimate is not None:
             measured.append((key, trials, estimate))
@@ -153,4 +172,5 @@ def leaderboard(
             )
         )
     images = max((e.estimate.images for e in entries), default=0)
-    return Leaderboard(metric, selection, tuple(entries), pairs, images)
+    left_out = len(done) - sum(len(trials) for trials in chosen.values())
+    return Leaderboard(metric, selection, tuple(entries), pairs, images, left_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,11 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial row. ``metrics`` are fractions 0..1; ``memberships`` are (sweep, label) pairs."""
+    """One trial row. ``metrics`` are fractions 0..1; ``memberships`` are (sweep, label) pairs.
+
+    ``overrides`` are the run's ``--set`` settings that changed this trial's config, ``recipe`` the
+    versions of the code behind its numbers; rows from before these were stored have ``{}``, ``""``.
+    """
 
     id: str
     memberships: tuple[tuple[str, str], ...]
@@ -52,7 +57,19 @@ class Trial:
     dirty: bool
     command: str
     finished: datetime | None
+    overrides: dict[str, str] = field(default_factory=dict)
+    recipe: str = ""
     variant: str = field(default="", compare=False)
+
+    @property
+    def settings(self) -> str:
+        """The overrides as the user would type them, ``--set epochs=1``; empty for a plain run."""
+        return settings_text(self.overrides)
+
+    @property
+    def age(self) -> tuple[float, str]:
+        """Sorts trials from oldest to newest, by id where the times tie."""
+        return self.finished.timestamp() if self.finished else 0.0, self.id
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,8 @@ class Selection:
     @property
     def data(self) -> str:
         """Name and short digest of the data set, as captions show it."""
+        if not self.data_digest:
+            return self.data_name or "unknown"
         return f"{self.data_name} ({self.data_digest[:8]})"
 
 
@@ -90,10 +109,19 @@ def open_results(url: str) -> Store:
     return store
 
 
-def variant_key(method: str, config: dict[str, Any]) -> str:
-    """What identifies a method variant: everything set but the seed, as canonical JSON."""
+def settings_text(overrides: dict[str, str]) -> str:
+    """Overrides as options in the order of their names, quoted for a shell."""
+    return " ".join(f"--set {shlex.quote(f'{k}={v}')}" for k, v in sorted(overrides.items()))
+
+
+def variant_key(method: str, config: dict[str, Any], recipe: str = "") -> str:
+    """What identifies a method variant: all settings but the seed, and the recipe, as JSON.
+
+    Numbers of one config computed by two versions of the code are two variants.
+    """
     values = {k: v for k, v in config.items() if k != "seed"}
-    return json.dumps({"method": method, **values}, sort_keys=True, separators=(",", ":"))
+    whole = {"method": method, "recipe": recipe, "config": values}
+    return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
 
 def _family(row: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -110,6 +138,7 @@ def _trial(row: dict[str, Any]) -> Trial:
     method = row["method"] or str(config.get("method", ""))
     sweeps = row["sweeps"] or []
     labels = row["labels"] or []
+    recipe = row.get("recipe") or ""
     return Trial(
         id=row["id"],
         memberships=tuple(dict.fromkeys(zip(sweeps, labels, strict=False))),
@@ -136,7 +165,9 @@ def _trial(row: dict[str, Any]) -> Trial:
         dirty=bool(row["git_dirty"]),
         command=row.get("command") or "",
         finished=row["finished"],
-        variant=variant_key(method, config),
+        overrides=dict(row.get("overrides") or []),
+        recipe=recipe,
+        variant=variant_key(method, config, recipe),
     )
 
 
@@ -145,8 +176,25 @@ def read_trials(store: Store) -> list[Trial]:
     return sorted((_trial(row) for row in load_trials(store).to_pylist()), key=lambda t: t.id)
 
 
+Group = tuple[str, str, str]
+
+
+def _group(trial: Trial) -> Group:
+    return trial.profile, trial.data_name, trial.data_digest
+
+
+def _belongs(trial: Trial, group: Group) -> bool:
+    """Whether a trial is of a group: a failed one may not know its data, only its profile."""
+    return _group(trial) == group or (
+        not trial.done and not trial.data_digest and trial.profile == group[0]
+    )
+
+
 def choose(trials: Sequence[Trial], profile: str | None, data: str | None) -> Selection:
-    """The trials of one profile and data set: as asked for, else the pair with most trials.
+    """The trials of one profile and data set: as asked for, else the pair with most done trials.
+
+    Failed trials belong to the pair that is chosen on account of done ones; only where nothing
+    that was asked for is done do they make a selection of their own, so that they can be told.
 
     Args:
         trials: all rows of a store.
@@ -156,28 +204,31 @@ def choose(trials: Sequence[Trial], profile: str | None, data: str | None) -> Se
     Raises:
         InputError: the store has no such trials; the line lists what it has.
     """
-    groups = Counter((t.profile, t.data_name, t.data_digest) for t in trials)
-    if not groups:
+    if not trials:
         raise InputError("the store holds no trials yet; start with `camsweep run cpn/table4`")
+    done = Counter(_group(t) for t in trials if t.done)
+    failed = Counter(_group(t) for t in trials if not t.done)
 
-    def say(group: tuple[str, str, str]) -> str:
-        plural = "" if groups[group] == 1 else "s"
-        return f"{group[0]} on {group[1]} ({group[2][:8]}), {groups[group]} trial{plural}"
+    def say(group: Group) -> str:
+        number, word = (done[group], "trial") if group in done else (failed[group], "failed trial")
+        plural = "" if number == 1 else "s"
+        return f"{group[0]} on {group[1] or 'no data'} ({group[2][:8]}), {number} {word}{plural}"
 
-    fitting = [
-        group
-        for group in groups
-        if (profile is None or group[0] == profile) and (data is None or group[2].startswith(data))
-    ]
+    def fits(group: Group) -> bool:
+        named = profile is None or group[0] == profile
+        return named and (data is None or group[2].startswith(data))
+
+    fitting = [group for group in done if fits(group)] or [g for g in failed if fits(g)]
     if not fitting:
         options = (("--profile", profile), ("--data", data))
         asked = " ".join(f"{name} {value}" for name, value in options if value is not None)
-        raise InputError(f"{asked}: no such trials; the store has {'; '.join(map(say, groups))}")
-    chosen = max(fitting, key=lambda group: (groups[group], group))
+        known = "; ".join(map(say, done or failed))
+        raise InputError(f"{asked}: no such trials; the store has {known}")
+    chosen = max(fitting, key=lambda g: (done[g], bool(g[2]), failed[g], g))
     return Selection(
         *chosen,
-        trials=tuple(t for t in trials if (t.profile, t.data_name, t.data_digest) == chosen),
-        others=tuple(say(group) for group in sorted(groups) if group != chosen),
+        trials=tuple(t for t in trials if _belongs(t, chosen)),
+        others=tuple(say(group) for group in sorted(done) if group != chosen),
     )
 
 
@@ -223,10 +274,9 @@ def read_epochs(store: Store, trials: Iterable[Trial]) -> dict[str, list[dict[st
 
 
 def read_pictures(store: Store, trial: Trial) -> dict[str, NDArray[np.uint8]]:
-    """The stored pictures of a trial's localization by key, {} where there are none."""
-    stage = trial.stages.get("localize", "")
-    name = artefact_name(stage, "pictures.safetensors")
-    if not stage or not store.exists(name):
+    """The stored pictures of a trial by key, {} where there are none."""
+    name = artefact_name(trial.id, "pictures.safetensors")
+    if not store.exists(name):
         return {}
     from safetensors.numpy import load
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camsweep.reports import statistics
-from camsweep.reports.load import Selection, Trial, read_counts
+from camsweep.reports.load import Trial, read_counts
 from camsweep.reports.statistics import Floats
 from camsweep.sweeps.store import Store
 
@@ -54,40 +54,6 @@ class Estimate:
     def one_seed(self) -> bool:
         """Whether nothing is known of the noise between trainings."""
         return len(self.seeds) < 2
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The trials of one (sweep, label): one done trial a seed, the failed ones, what was left out.
-
-    ``left_out`` counts done trials of the same label with other settings (a run with ``--set``,
-    say): numbers of different settings are never averaged.
-    """
-
-    sweep: str
-    label: str
-    trials: tuple[Trial, ...]
-    failed: tuple[Trial, ...]
-    left_out: int
-
-
-def gather(selection: Selection, sweep: str, label: str) -> Cell:
-    """The cell's trials: the variant with most seeds, the newest of those that tie."""
-    mine = [t for t in selection.trials if (sweep, label) in t.memberships]
-    variants: dict[str, list[Trial]] = {}
-    for trial in mine:
-        if trial.done:
-            variants.setdefault(trial.variant, []).append(trial)
-
-    def weight(trials: list[Trial]) -> tuple[int, float, str]:
-        newest = max((t.finished.timestamp() if t.finished else 0.0) for t in trials)
-        return len({t.seed for t in trials}), newest, trials[0].id
-
-    chosen = max(variants.values(), key=weight, default=[])
-    by_seed = {t.seed: t for t in chosen}
-    failed = tuple(t for t in mine if not t.done)
-    left_out = sum(len(v) for v in variants.values()) - len(chosen)
-    return Cell(sweep, label, tuple(by_seed[s] for s in sorted(by_seed)), failed, left_out)
 
 
 class Measurements:

@@ -59,11 +59,29 @@ def _part(field: str, value: Any, seen: Counter[str]) -> str:
     return "" if usual else f"{field}={_plain(value)}"
 
 
-def variant_names(variants: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+def _told_apart(names: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Names with ``more`` behind those that are equal but differ in it."""
+    same: dict[str, list[str]] = {}
+    for key, name in names.items():
+        same.setdefault(name, []).append(key)
+    found = dict(names)
+    for keys in same.values():
+        if len({more.get(key, "") for key in keys}) > 1:
+            found |= {k: f"{names[k]} ({more[k]})" for k in keys if more.get(k)}
+    return found
+
+
+def variant_names(
+    variants: Mapping[str, tuple[str, Mapping[str, Any]]],
+    overrides: Mapping[str, str] | None = None,
+    recipes: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Name each variant by its method, its patches and the settings that differ.
 
     Args:
         variants: ``variant key -> (method, config without inactive settings)``.
+        overrides: ``variant key -> --set key=value``, shown only where names would be equal.
+        recipes: ``variant key -> recipe``, shown only where names would still be equal.
 
     Returns:
         ``variant key -> name``, e.g. ``"CPN, superpixel S_N=200, no prcm"``. Values that most
@@ -79,6 +97,8 @@ def variant_names(variants: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict
             if field not in _TOLD and len(seen) > 1 and not usual:
                 parts.append(_part(field, config[field], seen))
         names[key] = ", ".join(part for part in parts if part)
+    names = _told_apart(names, overrides or {})
+    names = _told_apart(names, recipes or {})
     twice = {name for name, number in Counter(names.values()).items() if number > 1}
     for key, name in names.items():
         if name in twice:

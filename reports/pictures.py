@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.colors import sample_colorscale, unlabel_rgb
 
+from camsweep.reports.cells import gather, one_overrides
 from camsweep.reports.figures import COLOURS, FONT, TEXT, WIDTH
 from camsweep.reports.load import Selection, Trial, read_pictures
-from camsweep.reports.measure import gather
 from camsweep.reports.spec import PicturesSpec
 from camsweep.sweeps.store import Store
 
@@ -97,9 +97,10 @@ def pictures(spec: PicturesSpec, selection: Selection, store: Store) -> Pictures
     """The grid's tiles from the stored pictures; None where no trial has any."""
     arrays: dict[str, dict[str, Pixels]] = {}
     classes: tuple[str, ...] = ()
+    overrides = one_overrides(selection, spec.cells())
     for column in spec.columns:
         if column.label is not None:
-            trials = gather(selection, spec.sweep, column.label).trials
+            trials = gather(selection, spec.sweep, column.label, overrides).trials
             arrays[column.label] = _first(trials, store)
             classes = trials[0].classes if trials else classes
     whole = next((a for a in arrays.values() if a), None)

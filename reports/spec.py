@@ -53,11 +53,19 @@ class Frozen(BaseModel):
 
 
 class Comparable(Frozen):
-    """Which store a published number may be compared with."""
+    """What trials must be like to be compared with a published number.
+
+    The data set's name is no part of it: it is whatever its folder was called.
+
+    Attributes:
+        profile: the shipped profile with the paper's schedule.
+        images: how many images the paper evaluates on.
+        classes: names in the order of their indices, the background first.
+    """
 
     profile: str
-    data: str
     images: int
+    classes: tuple[str, ...]
 
 
 class Paper(Frozen):
@@ -149,7 +157,11 @@ class Artefact(Frozen):
 
     def sweeps(self) -> frozenset[str]:
         """The sweeps whose trials fill the artefact."""
-        return frozenset({self.sweep})
+        return frozenset(sweep for sweep, _ in self.cells()) | {self.sweep}
+
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """The (sweep, label) pairs that stand in the artefact."""
+        return ()
 
 
 class TableSpec(Artefact):
@@ -166,6 +178,10 @@ class TableSpec(Artefact):
     headline: str | None = None
     ordered: bool = False
 
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """Those of the rows that are measured."""
+        return tuple((self.sweep, row.label) for row in self.rows if row.label is not None)
+
 
 class CurveSpec(Artefact):
     """A metric along an axis."""
@@ -176,6 +192,10 @@ class CurveSpec(Artefact):
     log: bool = False
     points: tuple[Point, ...]
 
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """Those of the points."""
+        return tuple((self.sweep, point.label) for point in self.points)
+
 
 class PicturesSpec(Artefact):
     """Images beside their maps."""
@@ -183,6 +203,10 @@ class PicturesSpec(Artefact):
     kind: Literal["pictures"]
     images: int
     columns: tuple[Shown, ...]
+
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """Those of the columns that show maps."""
+        return tuple((self.sweep, c.label) for c in self.columns if c.label is not None)
 
 
 class ContrastSpec(Artefact):
@@ -192,11 +216,11 @@ class ContrastSpec(Artefact):
     metric: MetricName
     contrasts: tuple[Contrast, ...]
 
-    def sweeps(self) -> frozenset[str]:
-        """The sweeps of both sides."""
-        return frozenset(
-            side.sweep for one in self.contrasts for side in (one.first, one.second)
-        ) | {self.sweep}
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """Those of both sides of every contrast."""
+        sides = [side for one in self.contrasts for side in (one.first, one.second)]
+        pairs = [(side.sweep, label) for side in sides for label in side.labels]
+        return tuple(dict.fromkeys(pairs))
 
 
 AnySpec = TableSpec | CurveSpec | PicturesSpec | ContrastSpec

@@ -11,15 +11,12 @@ seed, and seeds once for every method under comparison, which keeps comparisons 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Metric = Callable[[NDArray[np.generic]], Floats]
 
 # Student's t, 97.5 % point, for 1..30 degrees of freedom.
 _T975 = (
@@ -96,18 +93,19 @@ def t_factor(seeds: int) -> float:
     return student / normal * math.sqrt(seeds / freedom)
 
 
-def combine(values: Floats, shares: Floats, *, calibrate: bool = True) -> Floats:
+def combine(values: Floats, shares: Floats) -> Floats:
     """Draws of the mean over seeds: ``values [S, B], shares [B, S] -> [B]``.
 
     Args:
         values: the metric of each seed on each image resample (the same value throughout where only
             a number for the whole set is known: then the draws carry the noise of the seeds alone).
         shares: the seeds' shares in each resample, of `seed_weights`.
-        calibrate: widen the seeds' part by `t_factor`, so that 3 seeds do not pretend to be 30.
+
+    The seeds' part is widened by `t_factor`, so that 3 seeds do not pretend to be 30.
     """
     centre = values.mean(axis=0)
     drawn = np.einsum("sb,bs->b", values, shares)
-    return centre + (t_factor(len(values)) if calibrate else 1.0) * (drawn - centre)
+    return centre + t_factor(len(values)) * (drawn - centre)
 
 
 def interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:
@@ -119,72 +117,54 @@ def interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class Bootstrap:
-    """A mean over seeds with its 95 % interval and the draws ``[B]`` behind it."""
+def block_variance(points: Floats) -> tuple[Floats, int]:
+    """The noise of a training, pooled over variants: ``[..., V, S] -> [...]`` and its freedom.
 
-    mean: float
-    low: float
-    high: float
-    draws: Floats
-
-
-def two_level(
-    counts: NDArray[np.int64],
-    metric: Metric,
-    rng: np.random.Generator,
-    resamples: int = 1000,
-    *,
-    calibrate: bool = True,
-) -> Bootstrap:
-    """Bootstrap over seeds and images: ``counts [S, I, C, 3]``.
-
-    The mean is over seeds of the metric of each seed's summed counts. Images are drawn first, seeds
-    second.
+    The residual mean square of a randomised block design: what is left of each point after its
+    variant's mean and its seed's mean, over (V - 1)(S - 1) degrees of freedom. It assumes that the
+    variants are about equally noisy, and earns three seeds the power that one pair alone has not.
+    For two variants it is half the variance of their differences: the paired test itself.
     """
-    weights = image_weights(rng, counts.shape[1], resamples)
-    shares = seed_weights(rng, counts.shape[0], resamples)
-    values = np.stack([metric(resample(weights, one)) for one in counts])
-    draws = combine(values, shares, calibrate=calibrate)
-    return Bootstrap(float(metric(counts.sum(axis=1)).mean()), *interval(draws), draws)
+    variants, seeds = points.shape[-2:]
+    of_variant = points.mean(axis=-1, keepdims=True)
+    of_seed = points.mean(axis=-2, keepdims=True)
+    rest = points - of_variant - of_seed + points.mean(axis=(-2, -1), keepdims=True)
+    freedom = (variants - 1) * (seeds - 1)
+    return (rest**2).sum(axis=(-2, -1)) / max(freedom, 1), freedom
 
 
-def paired_difference(
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    metric: Metric,
-    rng: np.random.Generator,
-    resamples: int = 1000,
-    *,
-    calibrate: bool = True,
-) -> Bootstrap:
-    """`two_level` of first minus second, both ``[S, I, C, 3]`` with the same seeds and images."""
-    weights = image_weights(rng, first.shape[1], resamples)
-    shares = seed_weights(rng, first.shape[0], resamples)
-    values = np.stack(
-        [
-            metric(resample(weights, a)) - metric(resample(weights, b))
-            for a, b in zip(first, second, strict=True)
-        ]
-    )
-    draws = combine(values, shares, calibrate=calibrate)
-    mean = float((metric(first.sum(axis=1)) - metric(second.sum(axis=1))).mean())
-    return Bootstrap(mean, *interval(draws), draws)
+def paired_p(points: Floats, values: Floats, pooled: tuple[Floats, int] | None = None) -> Floats:
+    """Two-sided p of "no difference" by Student's t: ``[..., S], [..., S, B] -> [...]``.
 
+    The squared standard error is the seeds' part, the variance of the points over S, plus the
+    images' part, the variance over resamples of the mean over seeds. The degrees of freedom are
+    S - 1, since the seeds' part is estimated from S points: with a normal tail, or with the spread
+    of a bootstrap over three seeds, a third of all families of equal variants would show a
+    difference.
 
-def bootstrap_p(mean: float, draws: Floats) -> float:
-    """Two-sided p of "no difference" from a difference and its draws ``[B]``.
+    Args:
+        points: the difference of each common seed.
+        values: the difference of each common seed on each image resample.
+        pooled: the variance of one training and its degrees of freedom, of `block_variance`, in
+            the place of the pair's own.
 
-    A normal tail on the draws' own spread: counting draws beyond 0 could never go below 1 / B, and
-    after Holm over hundreds of pairs nothing would ever be separated.
+    Returns:
+        1 where fewer than two seeds are common or a number is missing.
     """
-    finite = draws[np.isfinite(draws)]
-    if finite.size < 2 or not math.isfinite(mean):
-        return 1.0
-    spread = float(finite.std(ddof=1))
-    if spread == 0.0:
-        return 1.0 if mean == 0.0 else 0.0
-    return math.erfc(abs(mean) / spread / math.sqrt(2.0))
+    # A dependency of scikit-image; nothing but this test needs it.
+    from scipy.special import stdtr
+
+    seeds = points.shape[-1]
+    if seeds < 2:
+        return np.ones(points.shape[:-1])
+    mean = points.mean(axis=-1)
+    variance, freedom = pooled or (points.var(axis=-1, ddof=1) / 2, seeds - 1)
+    of_seeds = 2 * variance / seeds
+    of_images = values.mean(axis=-2).var(axis=-1, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.abs(mean) / np.sqrt(of_seeds + of_images)
+    # 0 / 0 is no difference; a missing number proves none either.
+    return np.where(np.isnan(ratio), 1.0, 2 * stdtr(freedom, -ratio))
 
 
 def holm(p: Floats) -> Floats:

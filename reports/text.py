@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from camsweep.reports.artefacts import OTHER_DATA, Filled, Line, Value
-from camsweep.reports.leaderboard import LEVEL, Leaderboard
+from camsweep.reports.artefacts import OTHER_SETTINGS, Filled, Line, Value
+from camsweep.reports.leaderboard import LEVEL, TESTED, Leaderboard
 from camsweep.reports.load import Trial
 from camsweep.reports.measure import Estimate
 from camsweep.reports.shape import sentences
@@ -67,10 +67,10 @@ def verdict(difference: Estimate) -> str:
 
 
 def against_paper(value: Value) -> str:
-    """Measured minus published in points, ``other data`` where they can't be compared."""
+    """Measured minus published in points, or why the two can't be compared."""
     if value.published is None or value.estimate is None:
         return BLANK
-    return OTHER_DATA if value.difference is None else f"{value.difference:+.1f}"
+    return value.unlike if value.difference is None else f"{value.difference:+.1f}"
 
 
 def published(value: Value) -> str:
@@ -104,10 +104,11 @@ def memory(size: float) -> str:
 
 
 def where(filled: Filled) -> str:
-    """Data set, profile and images: stands in every caption."""
+    """Data set, profile, overrides and images: stands in every caption."""
     images = f", {filled.images:,} images" if filled.images else ""
     selection = filled.selection
-    return f"Measured on data set {selection.data}, profile {selection.profile}{images}."
+    settings = f" with {filled.settings}" if filled.settings else ""
+    return f"Measured on data set {selection.data}, profile {selection.profile}{settings}{images}."
 
 
 def caption(filled: Filled) -> str:
@@ -119,8 +120,10 @@ def caption(filled: Filled) -> str:
         return " ".join(p for p in parts if p)
     shown = "Mean over seeds and 95 % interval, in percent"
     parts.append(f"{shown}; published: {about.measured_on}.")
-    if not filled.comparable:
-        parts.append("Other data than the paper's: only the shape may be compared, not the level.")
+    shown_any = any(v.estimate is not None for line in filled.lines for v in line.values)
+    if filled.unlike and shown_any:
+        what = "Other settings" if filled.unlike == OTHER_SETTINGS else "Other data"
+        parts.append(f"{what} than the paper's: only the shape may be compared, not the level.")
     return " ".join(p for p in parts if p)
 
 
@@ -159,7 +162,10 @@ def failure(trial: Trial) -> str:
 
 def notes(filled: Filled) -> tuple[str, ...]:
     """Shape, remarks, holes with the commands that fill them, and failed trials."""
-    holes = [f"Not measured: {hole.what}. Fill it with: {hole.command}" for hole in filled.holes]
+    holes = [
+        f"Not measured: {hole.what}." + (f" Fill it with: {hole.command}" if hole.command else "")
+        for hole in filled.holes
+    ]
     return (
         *(f"Shape: {line}" for line in shape_lines(filled)),
         *remarks(filled),
@@ -227,6 +233,8 @@ def grid(filled: Filled) -> Grid:
 
 def ranks(tied: tuple[int, ...]) -> str:
     """``1-4, 6`` of (1, 2, 3, 4, 6), with an en dash; blank where a place stands alone."""
+    if not tied:
+        return "not tested"
     if len(tied) < 2:
         return BLANK
     runs: list[list[int]] = []
@@ -242,12 +250,22 @@ def leaderboard_caption(board: Leaderboard) -> str:
     """On which data, and how the groups were made."""
     images = f", {board.images:,} images" if board.images else ""
     adjusted = f"Holm over {board.pairs} pairs" if board.pairs > 1 else "one pair at most"
-    return (
+    parts = [
         f"Measured on data set {board.selection.data}, profile {board.selection.profile}{images}. "
-        "Mean over seeds and 95 % interval, in percent. Tied: the places that a paired test over "
-        f"seeds and images does not separate (level {LEVEL:g}, {adjusted}). Settings that most "
-        "variants of a method share are left out of the names."
-    )
+        "Mean over seeds and 95 % interval, in percent. Tied: the places that a paired t test over "
+        f"seeds, with the images' noise, does not separate (level {LEVEL:g}, {adjusted}; the noise "
+        "of a training is pooled over all variants with these seeds).",
+        "Settings that most variants of a method share are left out of the names.",
+    ]
+    if len(board.entries) > TESTED:
+        parts.insert(1, f"Places beyond {TESTED} are not tested.")
+    if board.left_out:
+        plural = "s" if board.left_out > 1 else ""
+        parts.append(
+            f"{board.left_out} older trial{plural} left out: the newest of a variant and seed "
+            "counts."
+        )
+    return " ".join(parts)
 
 
 def leaderboard_grid(board: Leaderboard) -> Grid:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from safetensors.numpy import save
 
 from camsweep.sweeps.results import (
@@ -107,28 +108,42 @@ def make(
     eval_images: int | None = None,
     rename: dict[str, str] | None = None,
     cause: str = "out of memory",
+    overrides: dict[str, Any] | None = None,
+    recipe: str = "pretrain 1, train 1, localize 1, evaluate 1, cpn 1",
+    command: str = "camsweep run cpn --profile embedded",
+    day: int = 0,
+    bare_failures: bool = False,
+    classes: tuple[str, ...] = CLASSES,
 ) -> Store:
-    """Write a store; labels in ``missing`` have no trial, those in ``failing`` fail for seed 0."""
+    """Write a store; labels in ``missing`` have no trial, those in ``failing`` fail for seed 0.
+
+    ``overrides`` are applied to the configs that have such a setting, and told in their rows;
+    ``day`` is when the trials ran; ``bare_failures`` writes failed rows as older stores have them,
+    without the data set's name and digest and without overrides and recipe.
+    """
     store = Store(str(folder))
     trials: dict[str, dict[str, Any]] = {}
     for sweep in sweeps or tuple(shipped_names()):
         if sweep.split("/")[0] != "cpn":
             continue
-        for label, overrides in load_sweep(sweep).cells():
+        for label, settings in load_sweep(sweep).cells():
             if label in missing:
                 continue
-            given = dict(overrides)
+            given = dict(settings)
             config = (
                 {**CPN, **given} if given["method"] == "cpn" else {"method": "cam", "epochs": 6}
             )
             if config.get("patches") == "grid":
                 config = {k: v for k, v in config.items() if k not in ("s_n", "p_h")} | {"p_h": 0.5}
+            changed = {k: v for k, v in (overrides or {}).items() if config.get(k, v) != v}
+            config |= changed
             for seed in seeds:
-                text = json.dumps([config, seed, profile, digest], sort_keys=True)
+                text = json.dumps([config, seed, profile, digest, recipe], sort_keys=True)
                 trial_id = hashlib.sha256(text.encode()).hexdigest()
                 known = trials.setdefault(
                     trial_id, {"config": config, "seed": seed, "sweeps": [], "labels": []}
                 )
+                known["overrides"] = {k: str(v) for k, v in changed.items()}
                 known["sweeps"].append(sweep)
                 known["labels"].append((rename or {}).get(label, label))
                 known["fail"] = known.get("fail", False) or (label in failing and seed == seeds[0])
@@ -137,17 +152,30 @@ def make(
         "data_name": data_name,
         "data_digest": digest,
         "eval_images": eval_images or images,
+        "recipe": recipe,
+        "command": command,
+        "started": START + timedelta(days=day),
+        "classes": list(classes),
     }
     for number, (trial_id, trial) in enumerate(trials.items()):
-        _write(store, trial_id, trial, number, images, noise, cause, common)
+        bare = bare_failures and trial["fail"]
+        gone = ("data_name", "data_digest", "recipe", "overrides") if bare else ()
+        own = {**common, "overrides": trial["overrides"]}
+        own["started"] += timedelta(minutes=number)
+        kept = {k: v for k, v in own.items() if k not in gone}
+        _write(store, trial_id, trial, images, noise, cause, kept)
     return store
+
+
+def _row_table(row: dict[str, Any]) -> pa.Table:
+    given = {**row, "overrides": list(row["overrides"].items())} if "overrides" in row else row
+    return trial_table(given)
 
 
 def _write(
     store: Store,
     trial_id: str,
     trial: dict[str, Any],
-    number: int,
     images: int,
     noise: float,
     cause: str,
@@ -160,26 +188,22 @@ def _write(
         "labels": trial["labels"],
         "method": config["method"],
         "seed": seed,
-        "classes": list(CLASSES),
         "train_images": 800,
         "device": "cpu",
         "versions": [("camsweep", "0.1.0"), ("torch", "2.15.0"), ("python", "3.12.3")],
         "git_commit": "0123456789abcdef",
         "git_dirty": False,
-        "command": "camsweep run cpn --profile embedded",
-        "started": START + timedelta(minutes=number),
-        "finished": START + timedelta(minutes=number + 1),
         **common,
+        "finished": common["started"] + timedelta(minutes=1),
         **{f"config.{k}": v for k, v in config.items()},
         "config.seed": seed,
     }
     if trial["fail"]:
         row |= {"status": "failed", "cause": cause}
-        write_trial(store, trial_id, {"trials": trial_table(row)})
+        write_trial(store, trial_id, {"trials": _row_table(row)})
         return
     values = counts(config, seed, images, noise)
     miou, background, foreground = _miou(values.sum(axis=0))
-    localize = "loc" + trial_id[:20]
     is_cpn = config["method"] == "cpn"
     row |= {
         "status": "done",
@@ -188,7 +212,7 @@ def _write(
         "metric.background_iou": background,
         "metric.foreground_iou": foreground,
         "metric.threshold": 0.3,
-        "stage.localize": localize,
+        "stage.localize": "loc" + trial_id[:20],
         "train_seconds": 60.0 + seed if is_cpn else 17.0,
         "images_per_second": 80.0 if is_cpn else 280.0,
         "peak_memory_bytes": 700_000_000,
@@ -219,12 +243,12 @@ def _write(
         for e in range(6)
     ]
     tables = {
-        "trials": trial_table(row),
+        "trials": _row_table(row),
         "images": image_table(columns),
         "epochs": epoch_table(trial_id, epochs),
     }
     if seed == 0 and any(s == "cpn/fig5" for s in trial["sweeps"]):
-        store.write(f"artefacts/{localize}/pictures.safetensors", pictures(quality(config)))
+        store.write(f"artefacts/{trial_id}/pictures.safetensors", pictures(quality(config)))
     write_trial(store, trial_id, tables)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +20,10 @@ def environment(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     editable camsweep is not visible through it: path files are not followed twice.
     """
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(root)]
+    # From a copy: setuptools builds in the source tree, where an old build would lend its files.
+    skip = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    source = shutil.copytree(root, folder / "source", ignore=skip)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), source]
     subprocess.run(build, check=True, timeout=300)
     (wheel,) = folder.glob("camsweep-*.whl")
     venv.create(folder / "env", with_pip=True, symlinks=True)

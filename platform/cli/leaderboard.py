@@ -66,8 +66,13 @@ def _show(board: Leaderboard) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a pipe or file has no width to fold to
-    # Where a sweep stands is in the other formats; a terminal has no room for it.
-    shown = [i for i, name in enumerate(grid.headers) if name not in ("in", "parameters")]
+    # A terminal has no room for everything; the other formats have it all.
+    dropped = {"in", "parameters"}
+    if console.width < 120:
+        dropped |= {"background", "images/s", "peak memory"}
+    if console.width < 90:
+        dropped |= {"foreground", "train"}
+    shown = [i for i, name in enumerate(grid.headers) if name not in dropped]
     left = {"variant", "tied"}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in (grid.headers[i] for i in shown):

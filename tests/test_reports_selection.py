@@ -1,0 +1,332 @@
+"""Which trials stand in an artefact: failed ones, overrides, recipes; what fills its holes."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from camsweep.platform.cli.quickstart import quickstart
+from camsweep.reports import figures
+from camsweep.reports import leaderboard as ranking
+from camsweep.reports.artefacts import Filled, fill
+from camsweep.reports.build import _training
+from camsweep.reports.cells import fits, gather, one_overrides
+from camsweep.reports.commands import QUICKSTART_OUT, Started, started
+from camsweep.reports.load import Selection, choose, read_pictures, read_trials, settings_text
+from camsweep.reports.measure import Measurements
+from camsweep.reports.naming import variant_names
+from camsweep.reports.pictures import pictures
+from camsweep.reports.spec import PicturesSpec, shipped
+from camsweep.reports.text import grid, leaderboard_caption, leaderboard_grid, notes
+from camsweep.sweeps.store import Store
+
+TABLE4 = ("cpn/table4",)
+CELLS = [("cpn/table4", f"p_h=0.{i}") for i in range(1, 6)]
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+synthetic = _load("synthetic_store")
+
+
+def make(folder: Path, **given: Any) -> Store:
+    return synthetic.make(folder, **{"sweeps": TABLE4, "images": 8, "seeds": (0, 1), **given})
+
+
+def selection_of(store: Store) -> Selection:
+    return choose(read_trials(store), None, None)
+
+
+def filled_of(store: Store, name: str = "cpn/table4", url: str = "STORE") -> Filled:
+    selection = selection_of(store)
+    measurements = Measurements(store, selection.trials, resamples=20)
+    return fill(shipped()[name], selection, measurements, url)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_failed_trials_are_told_with_the_done_ones_and_never_win(
+    tmp_path: Path, bare: bool
+) -> None:
+    failing = frozenset(label for _, label in CELLS[:4])
+    make(tmp_path, seeds=(0,), failing=failing, bare_failures=bare)
+    store = make(tmp_path, seeds=(1, 2), missing=failing)
+    other = {"digest": "ffff", "profile": "smoke"}
+    everything = frozenset(label for _, label in CELLS)
+    for seed in (0, 2):  # more rows than the other pair has, fewer of them done
+        make(tmp_path, seeds=(seed,), failing=everything, bare_failures=bare, **other)
+    make(tmp_path, seeds=(1,), missing=failing, **other)
+    make(tmp_path, seeds=(0,), failing=everything, bare_failures=bare, profile="lost")
+    selection = selection_of(store)
+    assert (selection.profile, selection.data_digest) == ("embedded", "ab12cd34ef")
+    assert selection.others == ("smoke on embedded (ffff), 1 trial",)
+    assert {t.profile for t in selection.trials} == {"embedded"}
+    only_failed = choose(read_trials(store), "lost", None)
+    assert len(only_failed.trials) == 5
+    filled = filled_of(store)
+    assert {t.memberships[0][1] for t in filled.failed} == failing
+    assert "Failed: cpn/table4 p_h=0.1, seed 0: out of memory" in notes(filled)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_store_where_all_failed_tells_all_failures(tmp_path: Path, bare: bool) -> None:
+    bad = frozenset(label for _, label in CELLS)
+    given = {"failing": bad, "seeds": (0,), "bare_failures": bare, "overrides": {"epochs": 1}}
+    filled = filled_of(make(tmp_path, **given))
+    assert len(filled.failed) == 5
+    assert filled.unlike
+
+
+def test_a_table_has_rows_of_one_set_of_overrides(tmp_path: Path) -> None:
+    store = make(tmp_path, missing=frozenset({"p_h=0.5"}))
+    make(tmp_path, overrides={"epochs": 1}, missing=frozenset({"p_h=0.1"}), day=1)
+    filled = filled_of(store)
+    assert filled.settings == "", "four cells each: the plain run"
+    assert [line.values[0].hole for line in filled.lines] == [False] * 4 + [True]
+    assert any(n.startswith("8 trials of runs with other --set settings") for n in filled.notes)
+    assert "with --set" not in grid(filled).caption
+    make(tmp_path, overrides={"epochs": 1}, day=1)
+    filled = filled_of(store)
+    assert filled.settings == "--set epochs=1"
+    assert "profile embedded with --set epochs=1, 8 images" in grid(filled).caption
+    assert not any(line.values[0].hole for line in filled.lines)
+    selection = selection_of(store)
+    cell = gather(selection, *CELLS[0], {"epochs": "1"})
+    assert {t.config["epochs"] for t in cell.trials} == {1}
+    assert len(cell.apart) == 2
+
+
+def test_repeats_of_one_cell_do_not_outvote_the_others(tmp_path: Path) -> None:
+    store = make(tmp_path, missing=frozenset({"p_h=0.4", "p_h=0.5"}))
+    gone = frozenset(label for _, label in CELLS[1:])
+    for recipe in ("a", "b", "c", "d", "e"):
+        make(tmp_path, overrides={"epochs": 1}, missing=gone, recipe=recipe)
+    assert one_overrides(selection_of(store), CELLS) == {}
+
+
+def test_a_row_that_an_override_can_not_change_stands_beside_those_it_changes(
+    tmp_path: Path,
+) -> None:
+    store = make(tmp_path, sweeps=("cpn/table1",), overrides={"s_n": 50})
+    filled = filled_of(store, "cpn/table1")
+    assert filled.settings == "--set s_n=50"
+    measured = [line.name for line in filled.lines if line.values[-1].estimate]
+    assert len(measured) == 2, "the baseline has no s_n"
+    trials = {t.method: t for t in read_trials(store)}
+    assert trials["cam"].overrides == {}
+    assert fits(trials["cam"], {"s_n": "50"})
+    assert not fits(trials["cam"], {"epochs": "1"})
+    assert fits(trials["cam"], {"epochs": "6"}), "it has 6 anyway"
+    assert not fits(trials["cpn"], {})
+    assert not fits(trials["cam"], {"method": "other"})
+    tiny = replace(trials["cam"], config={"lr": 1e-05, "scales": [0.5, 1.0]})
+    assert fits(tiny, {"lr": "1e-05", "scales": "[.5, 1]"})
+    assert not fits(tiny, {"lr": "1e-05", "scales": "[1"})
+    told = replace(tiny, overrides={"scales": "(0.5, 1.0)"})
+    assert fits(told, told.overrides), "as it was told, however it is written"
+
+
+def test_the_newest_of_a_variant_and_seed_counts(tmp_path: Path) -> None:
+    store = make(tmp_path, day=1)
+    again = make(tmp_path / "again")
+    for name in again.names("trials", ".arrow"):
+        # the same config under another id, as an older run might have left it
+        row = again.read_table(f"trials/{name}").to_pylist()[0]
+        row = {k: v for k, v in row.items() if v is not None} | {"overrides": {}}
+        store.write_table(
+            f"trials/x{name[1:]}", synthetic._row_table({**row, "id": "x" + row["id"][1:]})
+        )
+    selection = selection_of(store)
+    cell = gather(selection, *CELLS[0], {})
+    assert len(cell.trials) == 2
+    assert cell.left_out == 2
+    assert {t.finished.day for t in cell.trials if t.finished} == {2}
+    board = ranking.leaderboard(selection, Measurements(store, selection.trials, resamples=20))
+    assert len(board.entries) == 5
+    assert board.left_out == 10
+    assert {t.finished.day for e in board.entries for t in e.trials if t.finished} == {2}
+    assert "10 older trials left out" in leaderboard_caption(board)
+
+
+def test_recipes_are_never_averaged_and_tell_names_apart(tmp_path: Path) -> None:
+    only = {"missing": frozenset(label for _, label in CELLS[1:])}
+    store = make(tmp_path, recipe="cpn 1", **only)
+    make(tmp_path, recipe="cpn 2", seeds=(0, 1, 2), **only)
+    selection = selection_of(store)
+    cell = gather(selection, *CELLS[0], {})
+    assert {t.recipe for t in cell.trials} == {"cpn 2"}
+    assert cell.left_out == 2
+    board = ranking.leaderboard(selection, Measurements(store, selection.trials, resamples=20))
+    assert sorted(len(e.trials) for e in board.entries) == [2, 3]
+    assert sorted(e.name.rsplit(" (")[-1] for e in board.entries) == ["cpn 1)", "cpn 2)"]
+
+
+def test_overrides_are_in_a_name_only_where_they_tell_it_apart() -> None:
+    variants = {"a": ("x", {"e": 1}), "b": ("x", {"e": 1}), "c": ("y", {"e": 1})}
+    settings = {"a": "", "b": "--set f=1", "c": "--set f=1"}
+    assert variant_names(variants, settings) == {"a": "x", "b": "x (--set f=1)", "c": "y"}
+
+
+def test_places_beyond_those_tested_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(tmp_path)
+    selection = selection_of(store)
+    measurements = Measurements(store, selection.trials, resamples=20)
+    board = ranking.leaderboard(selection, measurements)
+    assert "not tested" not in str(leaderboard_grid(board))
+    monkeypatch.setattr(ranking, "TESTED", 3)
+    monkeypatch.setattr("camsweep.reports.text.TESTED", 3)
+    shown = leaderboard_grid(ranking.leaderboard(selection, measurements))
+    column = shown.headers.index("tied")
+    assert [row[column] == "not tested" for row in shown.rows] == [False] * 3 + [True] * 2
+    assert "Places beyond 3 are not tested." in shown.caption
+
+
+def test_the_leaderboard_separates_by_students_t(tmp_path: Path) -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    given = {"sweeps": ("cpn/table1",), "images": 60, "seeds": (0, 1, 2, 3), "noise": 0.002}
+    store = make(tmp_path, **given)
+    selection = selection_of(store)
+    measurements = Measurements(store, selection.trials, resamples=200)
+    first, second = ranking.leaderboard(selection, measurements).entries
+    points = first.estimate.points - second.estimate.points
+    images = np.var((first.estimate.values - second.estimate.values).mean(axis=0), ddof=1)
+    error = np.sqrt(np.var(points, ddof=1) / 4 + images)
+    assert 2 * scipy_stats.t.sf(points.mean() / error, 3) < 0.05
+    assert first.tied == (1,), "five points with four quiet seeds are separated"
+    estimates = [first.estimate, second.estimate]
+    apart, _ = ranking.separated(estimates, measurements)
+    assert apart[0, 1]
+    # the same difference with two seeds in common: one degree of freedom
+    few = [measurements.estimate(e.trials[:2], "miou") for e in (first, second)]
+    assert few[0] is not None
+    assert few[1] is not None
+    points = few[0].points - few[1].points
+    images = np.var((few[0].values - few[1].values).mean(axis=0), ddof=1)
+    error = np.sqrt(np.var(points, ddof=1) / 2 + images)
+    expected = 2 * scipy_stats.t.sf(points.mean() / error, 1) < 0.05
+    assert ranking.separated([e for e in few if e], measurements)[0][0, 1] == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("camsweep run x -p voc12 --data '/a b' --weights=r.pth", ("voc12", "/a b", "r.pth")),
+        ("camsweep run cpn/fig6", ("", "", "")),
+        ("camsweep --debug run cpn --profile=my/p.yaml", ("my/p.yaml", "", "")),
+        ("camsweep quickstart --seeds 2", ("", f"{QUICKSTART_OUT}/data", "")),
+        ("camsweep quickstart -o 'x y'", ("", "x y/data", "")),
+        ("pytest run.py", None),
+        ("camsweep 'run", None),
+        ("", None),
+    ],
+)
+def test_inputs_are_read_from_stored_commands(command: str, found: tuple[str, ...] | None) -> None:
+    assert started(command) == (None if found is None else Started(*found))
+
+
+def test_the_quickstarts_default_folder_is_the_commands() -> None:
+    assert str(inspect.signature(quickstart).parameters["out"].default) == QUICKSTART_OUT
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("camsweep run cpn", "--profile embedded --store 'my store' --seeds 2"),
+        (
+            "camsweep run cpn --profile embedded --data 'a b/voc' --weights w.pth --seeds 7",
+            "--profile embedded --data 'a b/voc' --store 'my store' --seeds 2 --weights w.pth",
+        ),
+        (
+            "camsweep run cpn --profile 'my files/embedded.yaml'",
+            "--profile 'my files/embedded.yaml' --store 'my store' --seeds 2",
+        ),
+        (
+            "camsweep quickstart -o q",
+            "--profile embedded --data q/data --store 'my store' --seeds 2",
+        ),
+    ],
+)
+def test_hole_commands_fill_the_hole(tmp_path: Path, command: str, words: str) -> None:
+    store = make(tmp_path, command=command, missing=frozenset({"p_h=0.3"}))
+    hole = filled_of(store, url="my store").holes[0]
+    assert hole.command == f"camsweep run cpn/table4 {words}"
+
+
+def test_hole_commands_repeat_the_overrides(tmp_path: Path) -> None:
+    store = make(tmp_path, overrides={"epochs": 1, "s_n": 50}, missing=frozenset({"p_h=0.3"}))
+    words = shlex.split(filled_of(store).holes[0].command)
+    assert words[-4:] == ["--set", "epochs=1", "--set", "s_n=50"]
+    assert settings_text({"scales": "[0.5, 1.0]"}) == "--set 'scales=[0.5, 1.0]'"
+
+
+def test_another_trials_command_serves_where_the_artefact_has_none(tmp_path: Path) -> None:
+    store = make(tmp_path, sweeps=("cpn/fig7",), command="camsweep run cpn/fig7 --data d")
+    hole = filled_of(store).holes[0]
+    assert hole.command == "camsweep run cpn/table4 --profile embedded --data d --store STORE"
+
+
+def test_shape_takes_peak_and_ends_from_all_published_places(tmp_path: Path) -> None:
+    everything = filled_of(make(tmp_path / "all"))
+    assert everything.shape is not None
+    assert everything.shape.published_peak == "p_h = 0.5"
+    assert everything.shape.peak_measured
+    assert everything.shape.unmeasured == ()
+    filled = filled_of(make(tmp_path / "some", missing=frozenset({"p_h=0.1", "p_h=0.5"})))
+    assert filled.shape is not None
+    assert filled.shape.published_peak == "p_h = 0.5"
+    assert filled.shape.ends == ()
+    said = "\n".join(notes(filled))
+    assert "The published peak p_h = 0.5 is not measured" in said
+    assert "End p_h = 0.1 is not measured" in said
+    assert "published at p_h = 0.4" not in said
+    no_end = filled_of(make(tmp_path / "end", missing=frozenset({"p_h=0.1"})))
+    assert no_end.shape is not None
+    assert no_end.shape.ends == ()
+    assert no_end.shape.unmeasured == ("p_h = 0.1",)
+    assert "End p_h = 0.2" not in "\n".join(notes(no_end))
+
+
+@pytest.mark.parametrize("overrides", [{}, {"epochs": 1}])
+def test_pictures_are_those_of_the_trial(tmp_path: Path, overrides: dict[str, Any]) -> None:
+    store = make(tmp_path, sweeps=("cpn/fig5",), overrides=overrides)
+    selection = selection_of(store)
+    trial = next(t for t in selection.trials if t.seed == 0)
+    assert store.exists(f"artefacts/{trial.id}/pictures.safetensors")
+    found = read_pictures(store, trial)
+    assert found["val_00000/map"].shape == (6, 96, 96)
+    assert found["val_00000/map"].dtype == np.uint8
+    spec = shipped()["cpn/fig5"]
+    assert isinstance(spec, PicturesSpec)
+    tiles = pictures(spec, selection, store)
+    assert tiles is not None
+    assert all(tile is not None for _, row in tiles.rows for tile in row)
+
+
+def test_training_epochs_are_whole_and_start_at_one(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    selection = selection_of(store)
+    board = ranking.leaderboard(selection, Measurements(store, selection.trials, resamples=20))
+    figure = _training(board, store)
+    assert figure is not None
+    assert list(figure.data[0].x) == [1, 2, 3, 4, 5, 6]
+    assert figure.layout.xaxis.dtick == 1
+    assert tuple(figure.layout.xaxis.range) == (0.5, 6.5)
+    for last in (20, 21, 90, 1000):
+        long = figures.losses([("a", list(range(1, last + 1)), [0.5] * last)])
+        step = long.layout.xaxis.dtick
+        assert step == int(step)
+        assert last / step <= 20
