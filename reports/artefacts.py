@@ -299,16 +299,13 @@ def _curve(spec: CurveSpec, state: _Fill, measurements: Measurements) -> Filled:
 
 
 def _side(side: Side, state: _Fill, measurements: Measurements, metric: str) -> Estimate | None:
+    """The mean over a side's points; None unless all are measured: fewer give another number."""
     found = []
     for label in side.labels:
         estimate = measurements.estimate(state.cell(side.sweep, label).trials, metric)
         if estimate is not None:
             found.append(estimate)
-    if 0 < len(found) < len(side.labels):
-        state.notes.append(
-            f"{side.name} of {side.sweep}: mean over {len(found)} of {len(side.labels)} points."
-        )
-    return measurements.average(found)
+    return measurements.average(found) if len(found) == len(side.labels) else None
 
 
 def _contrast(spec: ContrastSpec, state: _Fill, measurements: Measurements) -> Filled:

@@ -221,16 +221,16 @@ def test_other_columns_come_from_the_metrics(world: World) -> None:
     assert raw.mean == pytest.approx(np.mean([r["metric.miou_raw"] for r in cpn]))
 
 
-def test_strategies_average_the_points_of_both_figures(world: World) -> None:
+def test_strategies_average_the_points_of_both_figures(tmp_path: Path) -> None:
+    figures = ("cpn/fig6", "cpn/fig7")
+    world = World(synthetic.make(tmp_path / "s", sweeps=(*figures, "cpn/strategies")))
     filled = world.fill("cpn/strategies")
     sides = []
-    for sweep in ("cpn/fig6", "cpn/fig7"):
-        values = []
-        for label, _ in load_sweep(sweep).cells():
-            if label != "s_n=4000":
-                values.append(
-                    [miou(c.sum(axis=0)) for c in counts_of(world.store, sweep, label)[1]]
-                )
+    for sweep in figures:
+        values = [
+            [miou(c.sum(axis=0)) for c in counts_of(world.store, sweep, label)[1]]
+            for label, _ in load_sweep(sweep).cells()
+        ]
         sides.append(np.mean(values))
     first, second, both = (v.estimate for v in filled.lines[1].values)
     assert first is not None
@@ -240,7 +240,15 @@ def test_strategies_average_the_points_of_both_figures(world: World) -> None:
     assert second.mean == pytest.approx(sides[1])
     assert both.mean == pytest.approx(sides[0] - sides[1])
     assert both.low < both.mean < both.high
-    assert any("10 of 11 points" in note for note in filled.notes)
+
+
+def test_a_mean_over_fewer_points_is_a_hole(world: World) -> None:
+    filled = world.fill("cpn/strategies")  # s_n=4000 is missing
+    first, second, both = filled.lines[1].values
+    assert (first.estimate, first.hole) == (None, True)
+    assert second.estimate is not None
+    assert (both.estimate, both.hole) == (None, True)
+    assert any("s_n=4000" in hole.what for hole in filled.holes)
 
 
 def test_holes_and_failures_are_named_with_the_command(world: World) -> None:
