@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 import time
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from camsweep.platform.background import every
 from camsweep.platform.monitor import Monitor
 from camsweep.sweeps.store import Store
 
@@ -19,75 +19,59 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
 
 
-@dataclass
-class Ledger:
-    """Writes `runs/<run>.json` every few seconds while a run goes, and once at its end."""
+@contextmanager
+def ledger(store: Store, monitor: Monitor, command: str, data: str) -> Iterator[None]:
+    """Write `runs/<run>.json` every few seconds while a run goes, and once at its end.
 
-    store: Store
-    monitor: Monitor
-    command: str
-    data: str
+    Args:
+        store: where.
+        monitor: what is written.
+        command: the run's command line.
+        data: the run's data.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    name = f"runs/{stamp}-{socket.gethostname()}-{os.getpid()}.json"
+    about = {"command": command, "data": data}
+    try:
+        with every(HEARTBEAT_SECONDS, lambda: _write(store, name, monitor, about, "running")):
+            yield
+    finally:
+        counts = monitor.counts()
+        ended = not (counts["waiting"] + counts["running"])
+        _write(store, name, monitor, about, "ended" if ended else "stopped")
 
-    def __enter__(self) -> Ledger:
-        """Start the heartbeat."""
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        self.name = f"runs/{stamp}-{socket.gethostname()}-{os.getpid()}.json"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-        self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Write the run's end."""
-        self._stop.set()
-        self._thread.join()
-        left = self.monitor.counts()
-        complete = not (left["waiting"] + left["running"]) and kind is None
-        self.write("ended" if complete else "stopped")
+def _write(store: Store, name: str, monitor: Monitor, about: dict[str, str], state: str) -> None:
+    """Write the file, from the first trial's start on: a run that never began leaves nothing.
 
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            self.write("running")
-
-    def write(self, state: str) -> None:
-        """Write the file, from the first trial's start on: a run that never began leaves nothing.
-
-        A disk that is full must not take the sweep down with it.
-        """
-        if self.monitor.counts()["waiting"] == len(self.monitor.trials):
-            return
-        with self.monitor.lock:
-            trials = {
-                trial_id: {
-                    "title": t.title,
-                    "state": t.state,
-                    "phase": t.progress.phase if t.progress else None,
-                    "done": t.progress.done if t.progress else None,
-                    "total": t.progress.total if t.progress else None,
-                    "cause": t.cause,
-                }
-                for trial_id, t in self.monitor.trials.items()
+    A disk that is full must not take the sweep down with it.
+    """
+    if monitor.counts()["waiting"] == len(monitor.trials):
+        return
+    with monitor.lock:
+        trials = {
+            trial_id: {
+                "title": t.title,
+                "state": t.state,
+                "phase": t.progress.phase if t.progress else None,
+                "done": t.progress.done if t.progress else None,
+                "total": t.progress.total if t.progress else None,
+                "cause": t.cause,
             }
-        content = {
-            "state": state,
-            "updated": time.time(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "command": self.command,
-            "profile": self.monitor.plan.profile.name,
-            "data": self.data,
-            "cached": len(self.monitor.plan.cached),
-            "trials": trials,
+            for trial_id, t in monitor.trials.items()
         }
-        try:
-            self.store.write(self.name, json.dumps(content).encode())
-        except OSError:
-            return
+    content = {
+        **about,
+        "state": state,
+        "updated": time.time(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "profile": monitor.plan.profile.name,
+        "cached": len(monitor.plan.cached),
+        "trials": trials,
+    }
+    with suppress(OSError):
+        store.write(name, json.dumps(content).encode())
 
 
 def last_run(store: Store) -> dict[str, Any] | None:

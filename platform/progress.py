@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from camsweep.platform.background import every
 from camsweep.platform.monitor import Monitor, TrialState, duration
 
 #: Rows of the live table, so that it fits a small terminal.
@@ -21,51 +22,38 @@ SHOWN_RECENT = 6
 PLAIN_SECONDS = 30.0
 
 
-class LiveView:
-    """A table that redraws itself, for people at a terminal."""
+@contextmanager
+def view(monitor: Monitor, console: Console) -> Iterator[None]:
+    """Show a run: the live table where `console` is a terminal, plain lines elsewhere."""
+    if not console.is_terminal:
+        with plain_lines(monitor, console):
+            yield
+        return
+    with Live(console=console, get_renderable=lambda: live_table(monitor), refresh_per_second=2):
+        yield
 
-    def __init__(self, monitor: Monitor, console: Console) -> None:
-        self.monitor = monitor
-        self.live = Live(
-            console=console, get_renderable=self.render, refresh_per_second=2, transient=False
-        )
 
-    def __enter__(self) -> LiveView:
-        """Start drawing."""
-        self.live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Draw the last state and stop."""
-        self.live.stop()
-
-    def render(self) -> Group:
-        """The whole view."""
-        monitor = self.monitor
-        with monitor.lock:
-            states = list(monitor.trials.values())
-        counts = monitor.counts()
-        head = Text.assemble(
-            (f"{counts['done']} done", "green"),
-            "  ",
-            (f"{counts['running']} running", "cyan"),
-            "  ",
-            (f"{counts['waiting']} waiting", ""),
-            "  ",
-            (f"{counts['failed']} failed", "red" if counts["failed"] else "dim"),
-            "  ",
-            (f"{len(monitor.plan.cached)} found in the store", "dim"),
-        )
-        ended = counts["done"] + counts["failed"]
-        bar = Table.grid()
-        bar.add_row(ProgressBar(total=max(1, len(states)), completed=ended, width=40))
-        tables = [_running(states), _recent(states)]
-        return Group(head, bar, _facts(monitor), *(t for t in tables if t.row_count))
+def live_table(monitor: Monitor) -> Group:
+    """What the live view draws: counts, a bar, what runs and what ended last."""
+    with monitor.lock:
+        states = list(monitor.trials.values())
+    counts = monitor.counts()
+    head = Text.assemble(
+        (f"{counts['done']} done", "green"),
+        "  ",
+        (f"{counts['running']} running", "cyan"),
+        "  ",
+        (f"{counts['waiting']} waiting", ""),
+        "  ",
+        (f"{counts['failed']} failed", "red" if counts["failed"] else "dim"),
+        "  ",
+        (f"{len(monitor.plan.cached)} found in the store", "dim"),
+    )
+    ended = counts["done"] + counts["failed"]
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=max(1, len(states)), completed=ended, width=40))
+    tables = [_running(states), _recent(states)]
+    return Group(head, bar, _facts(monitor), *(t for t in tables if t.row_count))
 
 
 def _facts(monitor: Monitor) -> Text:
@@ -111,52 +99,29 @@ def _recent(states: list[TrialState]) -> Table:
     return table
 
 
-class PlainView:
+@contextmanager
+def plain_lines(monitor: Monitor, console: Console) -> Iterator[None]:
     """One line an event, and one every half minute in between, for logs and pipes."""
+    said = 0
+    spoke = time.monotonic()
 
-    def __init__(self, monitor: Monitor, console: Console) -> None:
-        self.monitor, self.console = monitor, console
-        self._stop = threading.Event()
-        self._said = 0
+    def say(line: str) -> None:
+        nonlocal spoke
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        spoke = time.monotonic()
 
-    def __enter__(self) -> PlainView:
-        """Start printing."""
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Print what is left to say."""
-        self._stop.set()
-        self._thread.join()
-        self._flush()
-
-    def _run(self) -> None:
-        quiet = time.monotonic()
-        while not self._stop.wait(0.5):
-            if self._flush():
-                quiet = time.monotonic()
-            elif time.monotonic() - quiet > PLAIN_SECONDS:
-                self._say(f"         {self.monitor.summary()}")
-                quiet = time.monotonic()
-
-    def _flush(self) -> bool:
-        with self.monitor.lock:
-            lines = self.monitor.messages[self._said :]
-            self._said += len(lines)
+    def flush() -> None:
+        nonlocal said
+        with monitor.lock:
+            lines = monitor.messages[said:]
+            said += len(lines)
         for line in lines:
-            self._say(line)
-        return bool(lines)
+            say(line)
+        if time.monotonic() - spoke > PLAIN_SECONDS:
+            say(f"         {monitor.summary()}")
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def view(monitor: Monitor, console: Console) -> LiveView | PlainView:
-    """The live table where `console` is a terminal, plain lines elsewhere."""
-    return LiveView(monitor, console) if console.is_terminal else PlainView(monitor, console)
+    try:
+        with every(0.5, flush):
+            yield
+    finally:
+        flush()

@@ -89,7 +89,8 @@ def hardware(device: str) -> str:
     if device.startswith("cuda"):
         import torch
 
-        return str(torch.cuda.get_device_name(0))
+        # A driver without a GPU writes the record of a trial that died on one.
+        return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else device
     return f"{_processor()}, {os.cpu_count()} cores"
 
 

@@ -15,7 +15,7 @@ from camsweep.platform.attempts import make_jobs, run_job
 from camsweep.platform.context import RunContext
 from camsweep.platform.data import find_data
 from camsweep.platform.engine import run_on_ray
-from camsweep.platform.ledger import Ledger
+from camsweep.platform.ledger import ledger
 from camsweep.platform.monitor import Monitor
 from camsweep.platform.progress import view
 from camsweep.platform.provenance import collect
@@ -228,7 +228,7 @@ def execute(
     if not jobs:
         return Outcome(monitor, interrupted)
     command = context.provenance.command
-    with Ledger(context.store, monitor, command, context.data), view(monitor, console):
+    with ledger(context.store, monitor, command, context.data), view(monitor, console):
         try:
             if in_process:
                 for job in jobs:

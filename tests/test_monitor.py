@@ -11,9 +11,9 @@ from rich.console import Console
 from camsweep.platform import ledger
 from camsweep.platform.context import Progress
 from camsweep.platform.engine import concurrency
-from camsweep.platform.ledger import Ledger, last_run
+from camsweep.platform.ledger import last_run
 from camsweep.platform.monitor import Monitor, duration
-from camsweep.platform.progress import LiveView, PlainView, view
+from camsweep.platform.progress import live_table, view
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.plan import make_plan
 from camsweep.sweeps.profile import load_profile
@@ -68,7 +68,6 @@ def test_history_gives_the_time_left(monitor: Monitor) -> None:
 
 def test_plain_lines_without_a_terminal(monitor: Monitor) -> None:
     console = Console(file=io.StringIO(), width=200)
-    assert isinstance(view(monitor, console), PlainView)
     with view(monitor, console):
         done(monitor, 0, 0.4321)
         failed(monitor, 1)
@@ -79,12 +78,15 @@ def test_plain_lines_without_a_terminal(monitor: Monitor) -> None:
 
 
 def test_live_table_in_a_terminal(monitor: Monitor) -> None:
-    console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    assert isinstance(view(monitor, console), LiveView)
-    done(monitor, 0, 0.4321)
-    monitor.progress(Progress(list(monitor.trials)[1], "train", 2, 6, 0.125, 50.0))
+    terminal = Console(file=io.StringIO(), width=100, height=40, force_terminal=True)
+    with view(monitor, terminal):
+        done(monitor, 0, 0.4321)
+        monitor.progress(Progress(list(monitor.trials)[1], "train", 2, 6, 0.125, 50.0))
+    drawn = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b" in drawn
+    assert "ended last" in drawn
     plain = Console(file=io.StringIO(), width=100)
-    plain.print(LiveView(monitor, console).render())
+    plain.print(live_table(monitor))
     lines = plain.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert any("1 done  1 running  3 waiting  0 failed" in line for line in lines)
     assert any("p_h=0.2 seed 0" in line and "train 2/6" in line for line in lines)
@@ -97,7 +99,7 @@ def test_the_ledger_tells_what_runs(
     monkeypatch.setattr(ledger, "HEARTBEAT_SECONDS", 0.02)
     store = Store(str(tmp_path))
     assert last_run(store) is None
-    with Ledger(store, monitor, "camsweep run x", "data"):
+    with ledger.ledger(store, monitor, "camsweep run x", "data"):
         monitor.progress(Progress(next(iter(monitor.trials)), "train", 2, 6))
         end = time.monotonic() + 10
         run = last_run(store)
