@@ -23,11 +23,6 @@ class Job:
 
     trials: tuple[PlannedTrial, ...]
 
-    @property
-    def id(self) -> str:
-        """The first trial's id."""
-        return self.trials[0].id
-
 
 def make_jobs(trials: Iterable[PlannedTrial]) -> list[Job]:
     """Group trials by the id of their training stage, in order of first appearance."""

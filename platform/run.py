@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 
 from camsweep.methods.weights import check_weights, file_sha256
@@ -25,7 +26,7 @@ from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import estimate, seconds_by_trial
 from camsweep.sweeps.plan import Plan, PlannedTrial, make_plan
 from camsweep.sweeps.profile import Profile, load_profile
-from camsweep.sweeps.results import add_uses, done_ids, load_trials
+from camsweep.sweeps.results import add_uses, done_ids, load_trials, merged_uses
 from camsweep.sweeps.spec import expand_names, load_sweep, shipped_names
 from camsweep.sweeps.store import Store
 
@@ -57,11 +58,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request resolved: the plan and everything a trial needs."""
+    """A request resolved: the plan, everything a trial needs, and the store's trial rows."""
 
     plan: Plan
     profile: Profile
     context: RunContext
+    history: pa.Table
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ def prepare(request: Request) -> Prepared:
 
     # A misspelt setting or a wrong store is refused before any data is looked for.
     planned("", set())
-    cached = done_ids(request.store)
+    history = load_trials(request.store)
     data = find_data(request.data, profile)
     manifest = load_manifest(data)
-    plan = planned(manifest.digest, cached)
+    plan = planned(manifest.digest, done_ids(history))
     plan = replace(plan, trials=_tell_other_sweeps(plan, request.settings, extra))
     _check_splits(plan, manifest, data)
     _check_weights(plan, request.weights)
@@ -119,7 +121,7 @@ def prepare(request: Request) -> Prepared:
         weights=str(Path(request.weights).absolute()) if request.weights else None,
         provenance=collect(),
     )
-    return Prepared(plan, profile, context)
+    return Prepared(plan, profile, context, history)
 
 
 def _tell_other_sweeps(
@@ -178,11 +180,20 @@ def local_device(gpus: float) -> str:
     return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
 
 
+def _tell_cached(prepared: Prepared) -> None:
+    """Tell finished trials of the sweeps that use them now; those that know are left alone."""
+    rows = prepared.history.select(["id", "sweeps", "labels"]).to_pylist()
+    known = {row["id"]: set(merged_uses(row, ())) for row in rows}
+    for trial in prepared.plan.trials:
+        if trial.id in prepared.plan.cached and not known[trial.id].issuperset(trial.all_uses):
+            add_uses(prepared.context.store, trial.id, trial.all_uses)
+
+
 def expected_seconds(prepared: Prepared, max_concurrent: int | None) -> float | None:
     """Wall-clock seconds of the plan on this machine from the store's history, or None."""
     cores = os.cpu_count() or 1
     slots = max_concurrent or max(1, cores // prepared.profile.threads)
-    return estimate(prepared.plan, load_trials(prepared.context.store), slots)
+    return estimate(prepared.plan, prepared.history, slots)
 
 
 def execute(
@@ -218,11 +229,8 @@ def execute(
     context.store.require_writable()
     splits = {getattr(t.config, k) for t in plan.to_run for k in ("train_split", "eval_split")}
     check_digests(Path(context.data), sorted(splits))
-    for trial in plan.trials:
-        if trial.id in plan.cached:
-            add_uses(context.store, trial.id, trial.all_uses)
-    history = load_trials(context.store)
-    monitor = Monitor(plan, expected=seconds_by_trial(plan, history))
+    _tell_cached(prepared)
+    monitor = Monitor(plan, expected=seconds_by_trial(plan, prepared.history))
     jobs = make_jobs(plan.to_run)
     interrupted = False
     if not jobs:

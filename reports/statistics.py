@@ -16,6 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from camsweep.methods.metrics import iou
+
 Floats = NDArray[np.float64]
 
 # Student's t, 97.5 % point, for 1..30 degrees of freedom.
@@ -24,14 +26,6 @@ _T975 = (
     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
     2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-
-
-def iou(counts: NDArray[np.generic]) -> Floats:
-    """Intersection over union of each class: ``[..., C, 3] -> [..., C]``, NaN where absent."""
-    whole = np.asarray(counts, dtype=np.float64)
-    union = whole.sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(union > 0, whole[..., 0] / union, np.nan)
 
 
 def _mean_present(values: Floats) -> Floats:

@@ -208,6 +208,16 @@ def _write_split(
     return Split(count=len(samples), shards=tuple(shards))
 
 
+def check_key(key: str, where: str) -> None:
+    """Refuse a sample's key that webdataset would cut or that could leave the folder.
+
+    Raises:
+        InputError: it has other characters than letters, digits, ``_`` and ``-``.
+    """
+    if not _KEY.match(key):
+        raise InputError(f"{where}: key '{key}' needs letters, digits, '_' and '-' only")
+
+
 def _members(
     sample: SourceSample,
     classes: tuple[str, ...],
@@ -216,8 +226,7 @@ def _members(
 ) -> dict[str, str | bytes]:
     """The tar members of one checked sample (design section 8), by extension."""
     where = _where(sample)
-    if not _KEY.match(sample.key):
-        raise InputError(f"{where}: key '{sample.key}' needs letters, digits, '_' and '-' only")
+    check_key(sample.key, where)
     image = _decode(sample)
     labels = sorted(set(sample.labels))
     wrong = [label for label in labels if not 1 <= label < len(classes)]

@@ -88,16 +88,23 @@ class Plan:
         """How many distinct stages of each kind the trials need."""
         return {stage: len({t.stages[stage] for t in self.trials}) for stage in STAGES}
 
-    def to_json(self, estimate_seconds: float | None) -> dict[str, Any]:
-        """The plan as the contract of `camsweep plan --json` gives it."""
-        counts = self.stage_counts()
+    def counts(self) -> dict[str, int]:
+        """How many trials were asked for, are distinct, are in the store, and are to run."""
+        to_run = len(self.to_run)
         return {
             "requested": self.requested,
             "unique": len(self.trials),
-            "cached": len(self.trials) - len(self.to_run),
-            "to_run": len(self.to_run),
-            "stages": sum(counts.values()),
-            "stage_counts": counts,
+            "cached": len(self.trials) - to_run,
+            "to_run": to_run,
+        }
+
+    def to_json(self, estimate_seconds: float | None) -> dict[str, Any]:
+        """The plan as the contract of `camsweep plan --json` gives it."""
+        stages = self.stage_counts()
+        return {
+            **self.counts(),
+            "stages": sum(stages.values()),
+            "stage_counts": stages,
             "estimate_seconds": "unknown" if estimate_seconds is None else estimate_seconds,
             "trials": [
                 {
@@ -147,11 +154,15 @@ def make_plan(
     for sweep in sweeps:
         _refuse_swept(sweep, overrides)
         for label, cell in sweep.cells():
-            changed = _changed(sweep.path, cell, profile, overrides, extra or {})
+            first = resolve(sweep.path, cell, profile, overrides, extra or {})
+            unused -= set(type(first).model_fields)
+            changed: Overrides = {}
+            if overrides:
+                plain = _resolve_plain(sweep.path, cell, profile, extra or {})
+                changed = _changed(first, plain, overrides)
             for seed in range(seeds or sweep.spec.seeds):
                 requested += 1
-                config = resolve(sweep.path, cell, profile, overrides, extra or {}, seed)
-                unused -= set(type(config).model_fields)
+                config = first.model_copy(update={"seed": seed})
                 stages = stage_ids(config, data_digest, profile.threads)
                 trial_id = stages["evaluate"]
                 before = found.get(trial_id)
@@ -180,22 +191,21 @@ def _refuse_swept(sweep: Sweep, overrides: Mapping[str, Any]) -> None:
         )
 
 
-def _changed(
-    path: str,
-    cell: Overrides,
-    profile: Profile,
-    overrides: Mapping[str, Any],
-    extra: Mapping[str, Any],
-) -> Overrides:
-    """The settings of `--set` that change this cell's active configuration."""
-    if not overrides:
-        return {}
-    config = resolve(path, cell, profile, overrides, extra, 0)
-    after = config.active()
+def _resolve_plain(
+    path: str, cell: Overrides, profile: Profile, extra: Mapping[str, Any]
+) -> TrialConfig | None:
+    """The cell without `--set`; None where it is not valid without."""
     try:
-        before = resolve(path, cell, profile, {}, extra, 0).active()
+        return resolve(path, cell, profile, {}, extra)
     except InputError:
-        before = {}
+        return None
+
+
+def _changed(
+    config: TrialConfig, plain: TrialConfig | None, overrides: Mapping[str, Any]
+) -> Overrides:
+    """The settings of `--set` that change a cell's active configuration."""
+    after, before = config.active(), plain.active() if plain else {}
     return {k: after[k] for k in overrides if k in after and before.get(k) != after[k]}
 
 
@@ -209,9 +219,8 @@ def resolve(
     profile: Profile,
     overrides: Mapping[str, Any],
     extra: Mapping[str, Any],
-    seed: int,
 ) -> TrialConfig:
-    """One cell's configuration: method defaults < profile < sweep < `--set` < seed.
+    """One cell's configuration, for seed 0: method defaults < profile < sweep < `--set`.
 
     Raises:
         InputError: an unknown setting or a value out of range; names the file and the key.
@@ -232,21 +241,22 @@ def resolve(
         **cell,
         **chosen,
         "method": name,
-        "seed": seed,
+        "seed": 0,
     }
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        where = _origin(str(error.errors()[0]["loc"][:1]), cell, chosen, path, profile)
+        loc = error.errors()[0]["loc"]
+        where = _origin(str(loc[0]) if loc else "", cell, chosen, path, profile)
         raise InputError(f"{where}: {first_problem(error, model)}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
 def _origin(
-    loc: str, cell: Overrides, chosen: Mapping[str, Any], path: str, profile: Profile
+    key: str, cell: Overrides, chosen: Mapping[str, Any], path: str, profile: Profile
 ) -> str:
-    key = loc.strip("()',")
+    """Where a wrong setting was written; an empty key is a clash between several."""
     if key in chosen or (not key and chosen):
         return "--set"
     if key in cell or not key:

@@ -66,7 +66,7 @@ def test_rows_of_different_methods_load_as_one_table(store: Store) -> None:
     write_trial(store, "c", {"trials": trial_table(row("c", status="failed"))})
     table = load_trials(store)
     assert table["config.s_n"].to_pylist() == [200, None, None]
-    assert done_ids(store) == {"a", "b"}
+    assert done_ids(table) == {"a", "b"}
 
 
 def test_a_row_read_back_is_written_again_unchanged(store: Store) -> None:

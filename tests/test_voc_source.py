@@ -251,3 +251,12 @@ def test_voc_mini(shared: Path) -> None:
         for index in range(0, 154, 7)
     ]
     assert np.mean(same) > 0.8
+
+
+@pytest.mark.parametrize("name", ["grey.v1", "no fg", "../secret"])
+def test_an_id_that_no_key_can_be_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "ImageSets" / "Segmentation"
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text(f"{name}\n")
+    with pytest.raises(InputError, match="needs letters, digits, '_' and '-' only"):
+        voc_source(tmp_path)

@@ -75,10 +75,10 @@ def run(
     request = Request(names, profile, data, Store(store), seeds, parse_settings(settings), weights)
     prepared = prepare(request)
     console = Console()
-    content = prepared.plan.to_json(None)
+    counts = prepared.plan.counts()
     console.print(
-        f"{content['requested']} trials requested, {content['unique']} unique, "
-        f"{content['cached']} found in {store}, {content['to_run']} to run "
+        f"{counts['requested']} trials requested, {counts['unique']} unique, "
+        f"{counts['cached']} found in {store}, {counts['to_run']} to run "
         f"(data {prepared.context.data}, profile {prepared.profile.name})",
         highlight=False,
         markup=False,

@@ -17,7 +17,7 @@ from PIL import Image
 from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import InputError, nearest
 from camsweep.shards.sources.cls_labels import read_cls_labels
-from camsweep.shards.writer import IGNORE, Source, SourceSample
+from camsweep.shards.writer import IGNORE, Source, SourceSample, check_key
 
 Masks = Literal["auto", "SegmentationClass", "SegmentationClassAug"]
 Labels = Literal["masks", "xml", "npy"]
@@ -153,11 +153,7 @@ def _read_list(path: Path) -> list[str]:
     if not ids:
         raise InputError(f"{path}: is empty; one image id a line is expected")
     for image_id in ids:
-        # A webdataset key ends at the first dot, and a slash would leave the folder.
-        if "." in image_id or "/" in image_id:
-            raise InputError(
-                f"{path}: names '{image_id}'; ids can't have dots or slashes, rename the files"
-            )
+        check_key(image_id, str(path))
     return ids
 
 
