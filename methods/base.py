@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
+from camsweep.methods.backbones import Features
 from camsweep.shards.errors import InputError, nearest
 from camsweep.shards.validation import first_problem
 
@@ -58,8 +59,8 @@ class TrialConfig(BaseModel):
     method: str = setting(..., stage="train", help="file in camsweep/methods")
     seed: int = setting(0, stage="train", help="seed of every draw of the training", ge=0)
 
-    backbone: Literal["small", "resnet50"] = setting(
-        "resnet50", stage="pretrain", help="feature network"
+    backbone: Literal["small", "resnet38", "resnet50", "resnet101"] = setting(
+        "resnet38", stage="pretrain", help="feature network"
     )
     pretrain: Literal["none", "embedded", "weights"] = setting(
         "weights", stage="pretrain", help="where the backbone's first weights come from"
@@ -80,7 +81,9 @@ class TrialConfig(BaseModel):
         (0.3, 0.3, 0.3, 0.1), stage="train", help="brightness, contrast, saturation, hue"
     )
     gain: float = setting(0.0, stage="train", help="colour gain drawn from 1 +- gain", ge=0, lt=1)
-    epochs: int = setting(8, stage="train", help="passes over the training split", ge=1)
+    epochs: int = setting(
+        8, stage="train", help="passes over the training split; 0 = the weights as given", ge=0
+    )
     batch: int = setting(4, stage="train", help="images a step", ge=1)
     lr: float = setting(0.01, stage="train", help="first learning rate of pretrained weights", gt=0)
     lr_new_factor: float = setting(10.0, stage="train", help="lr factor of new layers", gt=0)
@@ -92,6 +95,8 @@ class TrialConfig(BaseModel):
         lt=1,
     )
     weight_decay: float = setting(0.0005, stage="train", help="L2 decay of weights", ge=0)
+    bias_lr_factor: float = setting(2.0, stage="train", help="lr factor of biases", gt=0)
+    bias_decay: bool = setting(False, stage="train", help="decay biases too")
     poly_power: float = setting(0.9, stage="train", help="exponent of the lr schedule", ge=0)
     clip_norm: float = setting(0.0, stage="train", help="gradient norm limit; 0 = off", ge=0)
     precision: Literal["fp32", "bf16"] = setting("fp32", stage="train", help="training precision")
@@ -106,8 +111,8 @@ class TrialConfig(BaseModel):
         "minmax", stage="localize", help="summed maps by their maximum, or min-max (SEAM, CPN)"
     )
 
-    map: Literal["raw", "refined"] = setting(
-        "raw", stage="evaluate", help="the map of the headline metric"
+    map: Literal["final", "raw", "refined", "is_cam"] = setting(
+        "final", stage="evaluate", help="map of the headline metric; final = the last one made"
     )
     thresholds: tuple[float, float, float] = setting(
         (0.0, 0.99, 0.01), stage="evaluate", help="background thresholds: start, stop, step"
@@ -119,8 +124,8 @@ class TrialConfig(BaseModel):
             raise ValueError("resize_min must be 1..resize_max; resize_max: 0 for no resize")
         if self.pretrain == "embedded" and self.backbone != "small":
             raise ValueError("pretrain: embedded trains the small network; set backbone: small")
-        if self.pretrain == "weights" and self.backbone != "resnet50":
-            raise ValueError("pretrain: weights is for resnet50; use embedded or none")
+        if self.pretrain == "weights" and self.backbone == "small":
+            raise ValueError("pretrain: weights is for the ResNets; use embedded or none")
         start, stop, step = self.thresholds
         if not (0 <= start <= stop <= 2 and step > 0):
             raise ValueError("thresholds must be start <= stop within 0..2 and a step above 0")
@@ -133,10 +138,20 @@ class TrialConfig(BaseModel):
         """Whether the method gives a refined map beside the raw one."""
         return False
 
+    def map_names(self) -> tuple[str, ...]:
+        """The maps that are made at test time, the final one last."""
+        return ("raw", "refined") if self.refines else ("raw",)
+
     @property
     def headline(self) -> str:
-        """The map of the headline metric: ``map``, or ``raw`` where nothing refines."""
-        return self.map if self.refines else "raw"
+        """The map of the headline metric: ``map`` where the method makes it, else the final one."""
+        names = self.map_names()
+        return self.map if self.map in names else names[-1]
+
+    @property
+    def cycles(self) -> int:
+        """How often the poly schedule starts anew, at equal distances."""
+        return 1
 
     def superpixels(self) -> SuperpixelSettings | None:
         """The superpixels that the training needs, or None."""
@@ -151,7 +166,7 @@ class TrialConfig(BaseModel):
             names.add("weights_sha256")
         if self.resize_max == 0:
             names.add("resize_min")
-        if not self.refines:
+        if len(self.map_names()) == 1:
             names.add("map")
         return names
 
@@ -163,12 +178,30 @@ class TrialConfig(BaseModel):
     def stages(cls) -> dict[str, Stage]:
         """The stage of every field."""
         found: dict[str, Stage] = {}
-        for name, field in cls.model_fields.items():
-            extra = field.json_schema_extra
+        for name, declared in cls.model_fields.items():
+            extra = declared.json_schema_extra
             if not isinstance(extra, dict) or "stage" not in extra:
                 raise TypeError(f"{cls.__name__}.{name} was not declared with setting(...)")
             found[name] = extra["stage"]  # type: ignore[assignment]
         return found
+
+    def stages_now(self) -> dict[str, Stage]:
+        """The stage of every field under this config's other values."""
+        return self.stages()
+
+
+class Output(NamedTuple):
+    """What a method's network returns for images [N, 3, H, W].
+
+    Attributes:
+        scores: float32 [N, C-1, h, w], class scores by place, unbounded, foreground only.
+        features: of the backbone.
+        refined: float32 [N, C, h, w], >= 0, background first; None where nothing refines.
+    """
+
+    scores: Tensor
+    features: Features
+    refined: Tensor | None = None
 
 
 @dataclass
@@ -180,12 +213,21 @@ class Batch:
         labels: float [N, C-1] of 0 and 1, foreground classes only.
         superpixels: int64 [N, H, W], 0 = padding, or None.
         generator: CPU generator of the step's hiding draws.
+        valid: bool [N, H, W], false where the crop reaches beyond the image; None = nowhere.
     """
 
     images: Tensor
     labels: Tensor
     superpixels: Tensor | None
     generator: torch.Generator
+    valid: Tensor | None = None
+    _output: Output | None = field(default=None, repr=False)
+
+    def output(self, net: nn.Module) -> Output:
+        """The network's output for ``images``, computed once and shared by all terms."""
+        if self._output is None:
+            self._output = net(self.images)
+        return self._output
 
 
 @dataclass(frozen=True)
@@ -196,10 +238,15 @@ class Method:
         name: the file's name.
         title: how tables call it.
         config: its config model.
-        build: ``(config, classes) -> network``; classes counts the background.
-        losses: ``(network, batch, config, progress 0..1) -> terms``; ``"loss"`` is their total.
-        maps: ``(network, images [N, 3, H, W], labels [N, C-1], config) -> maps`` of shape
-            [N, C-1, h, w], >= 0 and not yet normalised: ``"raw"`` and perhaps ``"refined"``.
+        build: ``(config, classes) -> network``; classes counts the background. The network has a
+            ``backbone`` and returns an ``Output``.
+        losses: ``(network, batch, config, progress 0..1) -> terms``; ``"loss"`` is their weighted
+            total, the others are unweighted.
+        joint_maps: ``(network, images [N, 3, H, W], output, labels [N, C-1], config) -> maps``
+            beside those of the ``Output``, one call a scale. If ``config.flip_test``, ``output`` is
+            that of [images, mirrored images]. Maps are [N, C-1, h, w], or [N, C, h, w] with a
+            background.
+        owns: components (``pair``, ``gsc``) that the method's own losses hold.
         recipe: raised by one whenever the code changes what the same config computes.
     """
 
@@ -208,7 +255,8 @@ class Method:
     config: type[TrialConfig]
     build: Callable[[Any, int], nn.Module]
     losses: Callable[[nn.Module, Batch, Any, float], dict[str, Tensor]]
-    maps: Callable[[nn.Module, Tensor, Tensor, Any], dict[str, Tensor]]
+    joint_maps: Callable[[nn.Module, Tensor, Output, Tensor, Any], dict[str, Tensor]] | None = None
+    owns: frozenset[str] = frozenset()
     recipe: int = 1
 
 

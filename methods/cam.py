@@ -1,20 +1,57 @@
-"""Baseline: class activation maps of an image classifier (Zhou et al. 2016)."""
+"""Baseline: class activation maps of an image classifier (Zhou et al. 2016).
+
+Two forms are in use. ``resnet38`` is the baseline of SEAM and CPN (psa's network under SEAM's
+recipe, 47.84 in CPN's table 1); ``resnet50`` is IRN's, the baseline of SIPE (50.1 there).
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from camsweep.methods.backbones import Features, build_backbone
-from camsweep.methods.base import Batch, Method, TrialConfig, setting
+from camsweep.methods.backbones import build_backbone
+from camsweep.methods.base import Batch, Method, Output, setting
+from camsweep.methods.compose import ComposedConfig
+from camsweep.methods.losses import classification
+
+#: IRN's recipe, as methods.sipe has it too: batch 16, 5 epochs, crop 512, lr 0.1, no jitter.
+IRN_RECIPE: dict[str, Any] = {
+    "backbone": "resnet50",
+    "crop": 512,
+    "resize_min": 320,
+    "resize_max": 640,
+    "jitter": (0.0, 0.0, 0.0, 0.0),
+    "epochs": 5,
+    "batch": 16,
+    "lr": 0.1,
+    "momentum": 0.0001,
+    "weight_decay": 0.0001,
+    "bias_lr_factor": 1.0,
+    "bias_decay": True,
+    "normalise": "max",
+}
 
 
-class CamConfig(TrialConfig):
-    """The baseline has no settings of its own."""
+class CamConfig(ComposedConfig):
+    """The baseline's settings: those of its form, where nothing else is said."""
 
     method: Literal["cam"] = setting("cam", stage="train", help="file in camsweep/methods")
+    form: Literal["resnet38", "resnet50"] = setting(
+        "resnet38", stage="train", help="whose recipe fills what was not set: SEAM's or IRN's"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe_of_the_form(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("form") == "resnet50":
+            return {**IRN_RECIPE, **values}
+        return values
+
+    def inactive(self) -> set[str]:
+        """``form`` only fills in other fields, so it is no part of what ids are made of."""
+        return super().inactive() | {"form"}
 
 
 class CamNet(nn.Module):
@@ -26,11 +63,10 @@ class CamNet(nn.Module):
         self.classifier = nn.Conv2d(self.backbone.channels, classes - 1, 1, bias=False)
         nn.init.xavier_uniform_(self.classifier.weight)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Class scores by place [N, C-1, h, w], unbounded, before any ReLU."""
-        features: Features = self.backbone(images)
-        scores: Tensor = self.classifier(features.last)
-        return scores
+    def forward(self, images: Tensor) -> Output:
+        """Class scores by place [N, C-1, h, w] of images [N, 3, H, W]."""
+        features = self.backbone(images)
+        return Output(self.classifier(features.last).float(), features)
 
 
 def build(config: CamConfig, classes: int) -> nn.Module:
@@ -40,14 +76,8 @@ def build(config: CamConfig, classes: int) -> nn.Module:
 
 def losses(net: nn.Module, batch: Batch, config: CamConfig, progress: float) -> dict[str, Tensor]:
     """Multi-label soft margin loss on globally averaged scores."""
-    scores = net(batch.images).float().mean((2, 3))
-    loss = F.multilabel_soft_margin_loss(scores, batch.labels)
-    return {"loss": loss, "cls": loss}
+    value = classification(batch.output(net).scores, batch.labels)
+    return {"loss": value, "cls": value}
 
 
-def maps(net: nn.Module, images: Tensor, labels: Tensor, config: CamConfig) -> dict[str, Tensor]:
-    """Raw maps ReLU(scores) [N, C-1, h, w]."""
-    return {"raw": F.relu(net(images).float())}
-
-
-METHOD = Method("cam", "CAM", CamConfig, build, losses, maps)
+METHOD = Method("cam", "CAM", CamConfig, build, losses)

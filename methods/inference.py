@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from camsweep.methods.backbones import freeze_batch_norm
 from camsweep.methods.base import Method, TrialConfig
+from camsweep.methods.compose import joint_maps, view_maps, views
 from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import normalise_test
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -72,7 +73,7 @@ def localize(
     """Maps of every image of a split, in order.
 
     Args:
-        method: whose ``maps`` are used.
+        method: whose maps are made.
         net: the trained network; it is put in eval mode.
         reader: ``camsweep.shards.reader.SplitReader``.
         config: scales, flip, normalisation, ``max_side``.
@@ -81,7 +82,8 @@ def localize(
 
     Yields:
         ``(index, {map name: {"all" or scale: float32 [C-1, H, W] in 0..1}}, mask)``; a scale's own
-        maps and their sum are each normalised. Absent classes are 0 everywhere.
+        maps and their sum are each normalised. Absent classes are 0 everywhere. Maps with their
+        own background (``compose.joint_maps``) are [C, H, W], background first.
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     freeze_batch_norm(net).eval()
@@ -110,30 +112,21 @@ def _localize_group(
     net: nn.Module,
     images: list[npt.NDArray[np.uint8]],
     labels: Tensor,
-    config: TrialConfig,
+    config: Any,
     device: torch.device | str,
 ) -> list[Maps]:
     """Maps of images of one size. Only the classes of the labels are resized and kept."""
-    size = images[0].shape[:2]
-    image_of, class_of = torch.nonzero(labels > 0, as_tuple=True)
+    size = (images[0].shape[0], images[0].shape[1])
     summed: dict[str, dict[str, Tensor]] = {}
+    backed: dict[str, Tensor] = {}
     for scale in config.scales:
         inputs = torch.stack([to_input(rescale(image, scale)) for image in images])
         inputs = inputs.to(device, memory_format=torch.channels_last)
-        views = [inputs, inputs.flip(-1)] if config.flip_test else [inputs]
-        for mirrored, view in enumerate(views):
-            found = method.maps(net, view, labels.to(device), config)
-            for name, maps in found.items():
-                present = maps[image_of, class_of][:, None].float()
-                # Two steps as released: the network's own upsampling, then to the picture's size.
-                present = resize(present, (view.shape[-2], view.shape[-1]))
-                present = present.flip(-1) if mirrored else present
-                if present.shape[-2:] != size:
-                    present = F.interpolate(present, size, mode="bilinear", align_corners=False)
-                scales = summed.setdefault(name, {})
-                key = scale_name(scale)
-                own = present[:, 0]
-                scales[key] = scales[key] + own if key in scales else own
+        for name, maps, present in _scale_maps(method, net, inputs, labels, size, config):
+            scales = summed.setdefault(name, {})
+            key = scale_name(scale)
+            scales[key] = scales[key] + maps if key in scales else maps
+            backed[name] = present
     for scales in summed.values():
         scales["all"] = torch.stack(list(scales.values())).sum(0)
 
@@ -141,8 +134,47 @@ def _localize_group(
     for name, scales in summed.items():
         for key, maps in scales.items():
             # One transfer a group and map, not one a class.
-            full = torch.zeros(*labels.shape, *size)
-            full[image_of, class_of] = normalise_test(maps, config.normalise).cpu()
+            full = torch.zeros(*backed[name].shape, *size)
+            full[backed[name]] = normalise_test(maps, config.normalise).cpu()
             for result, own in zip(results, full, strict=True):
                 result[name][key] = own
     return results
+
+
+def _scale_maps(
+    method: Method,
+    net: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    size: tuple[int, int],
+    config: Any,
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Every map of one scale and view.
+
+    Yields:
+        Its name, the maps [P, H, W] of the classes that are present, and which those are, bool
+        [N, C-1], or [N, C] where the method gives a background of its own.
+    """
+    present = labels > 0
+    seen = present.to(inputs.device)
+    output = net(views(inputs, config))
+    for name, maps in view_maps(output).items():
+        for mirrored, part in enumerate(maps.split(len(inputs))):
+            # Two steps as released: the network's own upsampling, then to the picture's size.
+            own = resize(part[seen][:, None].float(), (inputs.shape[-2], inputs.shape[-1]))
+            yield name, _to_size(own.flip(-1) if mirrored else own, size), present
+    joint = joint_maps(method, net, inputs, output, labels.to(inputs.device), config)
+    for name, maps in joint.items():
+        ground = torch.ones_like(present[:, :1])
+        own_present = (
+            present if maps.shape[1] == present.shape[1] else torch.cat([ground, present], 1)
+        )
+        chosen = maps[own_present.to(maps.device)][:, None].float()
+        yield name, _to_size(chosen, size), own_present
+
+
+def _to_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """[P, 1, h, w] -> [P, H, W], bilinear, corners not aligned."""
+    if maps.shape[-2:] != size:
+        maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    return maps[:, 0]

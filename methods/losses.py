@@ -1,4 +1,4 @@
-"""The loss terms of CPN (equations 5 to 10) and of SEAM that CPN's released code keeps."""
+"""The loss terms of SEAM and of CPN (equations 5 to 10)."""
 
 from __future__ import annotations
 
@@ -74,6 +74,42 @@ def mean_hardest(error: Tensor, share: float = 0.2) -> Tensor:
     return flat.topk(count, dim=1, sorted=False).values.mean()
 
 
+def er(first: Tensor, second: Tensor) -> Tensor:
+    """Equivariant regularisation: mean |Y_1 - Y_2| over foreground channels (SEAM).
+
+    Args:
+        first: map of the image at the smaller copy's size [N, C-1, H, W], normalised and
+            label-masked.
+        second: map of the smaller copy.
+    """
+    return (first - second).abs().mean()
+
+
+def cross(
+    targets: tuple[Tensor, Tensor],
+    refined: tuple[Tensor, Tensor],
+    *,
+    rule: str,
+    ohem: bool,
+) -> Tensor:
+    """Cross regularisation: |one-hot target - refined map|, summed over both images.
+
+    SEAM's ECR where the targets are the other image's raw maps. All maps are [N, C, H, W] with
+    background first.
+
+    Args:
+        targets: what each refined map is compared with.
+        refined: the refined maps.
+        rule: see ``one_hot``.
+        ohem: average the hardest 20 % of elements of each sample instead of all.
+    """
+    total = torch.zeros((), device=refined[0].device)
+    for target, other in zip(targets, refined, strict=True):
+        error = (one_hot(target, rule) - other).abs()
+        total = total + (mean_hardest(error) if ohem else error.mean())
+    return total
+
+
 def cpcr(
     whole: Tensor,
     weighted: tuple[Tensor, Tensor],
@@ -96,8 +132,5 @@ def cpcr(
     Returns:
         The sum of both terms.
     """
-    total = torch.zeros((), device=whole.device)
-    for target, other in ((weighted[0], refined[1]), (weighted[1], refined[0])):
-        error = (one_hot(whole - target, rule) - other).abs()
-        total = total + (mean_hardest(error) if ohem else error.mean())
-    return total
+    targets = (whole - weighted[0], whole - weighted[1])
+    return cross(targets, (refined[1], refined[0]), rule=rule, ohem=ohem)

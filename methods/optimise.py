@@ -19,14 +19,28 @@ def poly_factor(step: int, total: int, power: float) -> float:
     return float((1 - min(step, total - 1) / total) ** power)
 
 
+def cycle_progress(step: int, total: int, cycles: int) -> tuple[int, int]:
+    """Steps made in the running cycle, and its length, where the schedule starts anew.
+
+    Args:
+        step: optimiser steps made so far, 0..total-1.
+        total: steps of the whole training.
+        cycles: equal parts of it (lengths differ by at most one step).
+    """
+    cycle = min(step * cycles // total, cycles - 1)
+    start, stop = -(-cycle * total // cycles), -(-(cycle + 1) * total // cycles)
+    return step - start, stop - start
+
+
 def make_optimiser(net: nn.Module, config: TrialConfig) -> SGD:
     """Four groups as released: pretrained or new, weight or bias.
 
-    Biases learn at twice the rate of weights and do not decay; new layers (all outside
-    ``backbone``) at ``lr_new_factor`` times the rate. Every group keeps its own first rate as
-    ``base_lr``. The released ``PolyOptimizer`` hands the weight decay to SGD's ``momentum``
-    argument by position, so the published numbers were trained with momentum 0.0005, our default;
-    ``momentum: 0.9`` is what the papers say.
+    New layers (all outside ``backbone``) learn at ``lr_new_factor`` times the rate. psa, SEAM and
+    CPN: biases at twice the rate of weights and without decay; IRN and SIPE: like weights
+    (``bias_lr_factor``, ``bias_decay``). Every group keeps its own first rate as ``base_lr``. The
+    released optimisers hand the weight decay to SGD's ``momentum`` argument by position, so the
+    published numbers were trained with momentum 0.0005 or 0.0001, our defaults; ``momentum: 0.9``
+    is what the papers say.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
@@ -34,8 +48,10 @@ def make_optimiser(net: nn.Module, config: TrialConfig) -> SGD:
             continue
         new = not name.startswith("backbone.")
         bias = name.endswith("bias")
-        rate = config.lr * (config.lr_new_factor if new else 1.0) * (2.0 if bias else 1.0)
-        groups.setdefault((rate, 0.0 if bias else config.weight_decay), []).append(parameter)
+        rate = config.lr * (config.lr_new_factor if new else 1.0)
+        rate *= config.bias_lr_factor if bias else 1.0
+        decay = config.weight_decay if config.bias_decay or not bias else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
     return SGD(
         [
             {"params": members, "lr": rate, "base_lr": rate, "weight_decay": decay}

@@ -1,29 +1,29 @@
-"""Train one network: seeded sampling, SGD, checkpoints at epochs, resume without a trace.
+"""Train one network: seeded sampling, SGD, checkpoints, resume without a trace.
 
 Every random draw is a function of (seed, epoch, step or sample index) and nothing else, so a
-training that stops after any epoch and goes on from its checkpoint ends with the same bits (on the
+training that stops after any step and goes on from its checkpoint ends with the same bits (on the
 CPU, at the same number of threads).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from camsweep.methods import compose
 from camsweep.methods.backbones import freeze_batch_norm
-from camsweep.methods.base import Batch, Method, TrialConfig
-from camsweep.methods.optimise import make_optimiser, poly_factor, set_rate
-from camsweep.shards.augment import Augment, augment, sample_rng
+from camsweep.methods.base import Batch, Method
+from camsweep.methods.checkpoint import Checkpoint, EpochPart, Saver, begun, restore
+from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_factor, set_rate
+from camsweep.methods.sampling import EpochBatches, TrainingSet, step_generator, step_seed
+from camsweep.methods.weights import load_into
 from camsweep.shards.errors import InputError
-from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from camsweep.shards.reader import epoch_order
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,6 @@ class EpochLog:
     losses: dict[str, float]
     lr: float
     seconds: float
-
-
-class Checkpoint(Protocol):
-    """Where a training keeps its state between epochs."""
-
-    def load(self) -> tuple[int, dict[str, Tensor]] | None:
-        """The number of finished epochs and the tensors, or None at the start."""
-
-    def save(self, epoch: int, tensors: dict[str, Tensor]) -> None:
-        """Keep the tensors of ``epoch`` finished epochs."""
 
 
 class TrainingDiverged(Exception):  # noqa: N818
@@ -58,65 +48,12 @@ class TrainingDiverged(Exception):  # noqa: N818
         return type(self), (self.epoch, self.step, self.term)
 
 
-class TrainingSet(Dataset[tuple[Tensor, Tensor, Tensor | None]]):
-    """Augmented samples; the key (epoch, index) fixes every draw."""
-
-    def __init__(self, config: TrialConfig, reader: Any, superpixels: Any) -> None:
-        self.reader, self.superpixels, self.seed = reader, superpixels, config.seed
-        resize = (config.resize_min, config.resize_max) if config.resize_max else None
-        self.settings = Augment(
-            crop=config.crop,
-            resize=resize,
-            flip=config.flip,
-            jitter=config.jitter,
-            gain=config.gain,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        )
-
-    def __len__(self) -> int:
-        return len(self.reader)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Image [3, crop, crop], labels [C-1], superpixel ids [crop, crop] or None."""
-        epoch, index = key
-        ids = None if self.superpixels is None else self.superpixels[index]
-        rng = sample_rng(self.seed, epoch, index)
-        image, ids = augment(self.reader[index].image, ids, self.settings, rng)
-        return image, torch.as_tensor(self.reader.labels[index]), ids
-
-
-class EpochBatches:
-    """Batch sampler of (epoch, index) keys; drops the last short batch, as released."""
-
-    def __init__(self, n: int, batch: int, seed: int) -> None:
-        self.n, self.batch, self.seed, self.epoch = n, batch, seed, 0
-
-    def __len__(self) -> int:
-        return self.n // self.batch
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = epoch_order(self.n, self.seed, self.epoch).tolist()
-        for step in range(len(self)):
-            chosen = order[step * self.batch : (step + 1) * self.batch]
-            yield [(self.epoch, index) for index in chosen]
-
-
-def _collate(
-    samples: list[tuple[Tensor, Tensor, Tensor | None]],
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    images, labels, ids = zip(*samples, strict=True)
-    return torch.stack(images), torch.stack(labels), None if ids[0] is None else torch.stack(ids)
-
-
-def step_generator(seed: int, epoch: int, step: int) -> torch.Generator:
-    """The CPU generator of one step's draws."""
-    state = np.random.SeedSequence([seed, epoch, step, 1]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-
-
 def build_net(
-    method: Method, config: TrialConfig, classes: int, init_state: dict[str, Tensor] | None
+    method: Method,
+    config: Any,
+    classes: int,
+    init_state: dict[str, Tensor] | None,
+    source: str = "weights",
 ) -> nn.Module:
     """A new network, its new layers drawn from ``config.seed``.
 
@@ -124,23 +61,21 @@ def build_net(
         method: what is built.
         config: its settings.
         classes: number of classes, background included.
-        init_state: weights of the backbone, or None.
+        init_state: weights of the backbone or of the whole network, or None.
+        source: the file they came from, for the error line.
 
     Raises:
-        InputError: the weights do not fit the backbone.
+        InputError: the weights do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        net = method.build(config, classes)
+        net = compose.build(method, config, classes)
     if init_state is not None:
-        backbone: Any = net.backbone
-        backbone.load_pretrained(init_state)
+        load_into(net, init_state, source)
     return freeze_batch_norm(net)
 
 
-def load_net(
-    method: Method, config: TrialConfig, classes: int, state: dict[str, Tensor]
-) -> nn.Module:
+def load_net(method: Method, config: Any, classes: int, state: dict[str, Tensor]) -> nn.Module:
     """The network with the weights that ``train`` returned, in eval mode."""
     net = build_net(method, config, classes, None)
     net.load_state_dict(state)
@@ -149,13 +84,14 @@ def load_net(
 
 def train(
     method: Method,
-    config: TrialConfig,
+    config: Any,
     reader: Any,
     superpixels: Any,
     init_state: dict[str, Tensor] | None,
     *,
     device: torch.device | str = "cpu",
     checkpoint: Checkpoint | None = None,
+    every: float = 300.0,
     on_epoch: Callable[[EpochLog], None] | None = None,
     threads: int = 1,
     workers: int = 0,
@@ -163,13 +99,14 @@ def train(
     """Train a network from its start or its last checkpoint.
 
     Args:
-        method: whose losses are minimised.
+        method: whose losses are minimised, with those of the components in its config.
         config: the trial's settings.
         reader: ``camsweep.shards.reader.SplitReader`` of the training split.
         superpixels: its ``SuperpixelReader``; needed if ``config.superpixels()`` is not None.
-        init_state: pretrained weights of the backbone, or None.
+        init_state: pretrained weights of the backbone or the whole network, or None.
         device: where to train.
-        checkpoint: where the state after each epoch goes; None keeps none.
+        checkpoint: where the state goes after each epoch, and in between; None keeps none.
+        every: seconds after which the state is kept in the middle of an epoch.
         on_epoch: called after each epoch, before its checkpoint, so that what it writes is there
             whenever the checkpoint is.
         threads: CPU threads of torch.
@@ -187,7 +124,7 @@ def train(
     elif superpixels is None:
         raise ValueError("this config trains on superpixels, none were given")
     batches = EpochBatches(len(reader), config.batch, config.seed)
-    if len(batches) == 0:
+    if batches.steps == 0 and config.epochs > 0:
         raise InputError(
             f"batch: {config.batch} is more than the {len(reader)} samples of the training split"
         )
@@ -197,54 +134,74 @@ def train(
         net = build_net(method, config, len(reader.manifest.classes), init_state)
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = make_optimiser(net, config)
-        start = _restore(net, optimiser, checkpoint.load() if checkpoint else None)
+        done, kept = restore(net, optimiser, checkpoint.load() if checkpoint else None)
+        part = begun(done, batches.steps, kept)
         loader: DataLoader[Any] = DataLoader(
             TrainingSet(config, reader, superpixels),
             batch_sampler=batches,
             num_workers=workers,
             generator=torch.Generator(),  # else it draws from the global one
-            collate_fn=_collate,
             pin_memory=torch.device(device).type == "cuda",
         )
-        for epoch in range(start, config.epochs):
-            batches.epoch = epoch
-            log = _run_epoch(method, net, optimiser, loader, config, epoch, torch.device(device))
+        run = _Run(method, config, net, optimiser, torch.device(device), batches.steps)
+        for epoch in range(done // max(batches.steps, 1), config.epochs):
+            batches.epoch, batches.start = epoch, part.steps
+            saver = Saver(checkpoint, every, net, optimiser, epoch * batches.steps)
+            _run_epoch(run, loader, epoch, part, saver)
             if on_epoch is not None:
-                on_epoch(log)
-            if checkpoint is not None:
-                checkpoint.save(epoch + 1, _snapshot(net, optimiser))
+                on_epoch(_log(epoch, part, optimiser))
+            part = EpochPart(0, {}, 0.0)
+            saver.save(batches.steps, part)
         return {name: value.detach().cpu() for name, value in net.state_dict().items()}
     finally:
         torch.set_num_threads(before)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from step to step."""
+
+    method: Method
+    config: Any
+    net: nn.Module
+    optimiser: torch.optim.SGD
+    device: torch.device
+    steps: int
+
+
 def _run_epoch(
-    method: Method,
-    net: nn.Module,
-    optimiser: torch.optim.SGD,
-    loader: DataLoader[Any],
-    config: TrialConfig,
-    epoch: int,
-    device: torch.device,
-) -> EpochLog:
-    freeze_batch_norm(net.train())
-    started, steps = time.perf_counter(), len(loader)
-    total = steps * config.epochs
+    run: _Run, loader: DataLoader[Any], epoch: int, part: EpochPart, saver: Saver
+) -> None:
+    """Make the epoch's steps that ``part`` does not hold yet, and add them to it."""
+    freeze_batch_norm(run.net.train())
+    config, optimiser = run.config, run.optimiser
+    total = run.steps * config.epochs
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    sums: dict[str, Tensor] = {}
-    for step, (images, labels, ids) in enumerate(loader):
-        done = epoch * steps + step
-        set_rate(optimiser, poly_factor(done, total, config.poly_power))
+    clock = time.perf_counter()
+    for images, labels, ids in loader:
+        step = part.steps
+        done = epoch * run.steps + step
+        within, length = cycle_progress(done, total, config.cycles)
+        set_rate(optimiser, poly_factor(within, length, config.poly_power))
+        regions = ids.to(run.device, non_blocking=True)
         batch = Batch(
-            images.to(device, non_blocking=True, memory_format=torch.channels_last),
-            labels.to(device, non_blocking=True),
-            None if ids is None else ids.to(device, non_blocking=True),
+            images.to(run.device, non_blocking=True, memory_format=torch.channels_last),
+            labels.to(run.device, non_blocking=True),
+            None if config.superpixels() is None else regions,
             step_generator(config.seed, epoch, step),
+            regions > 0,
         )
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            terms = method.losses(net, batch, config, done / total)
+        with (
+            torch.random.fork_rng(_forked(run.device)),
+            torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bf16"),
+        ):
+            # Dropout draws from the global generators: set them, so that a resumed step sees the
+            # draws that it would have seen.
+            torch.manual_seed(step_seed(config.seed, epoch, step, 2))
+            terms = compose.losses(run.method, run.net, batch, config, done / total)
         for name, value in terms.items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+            sums = part.sums.setdefault(name, torch.zeros_like(value.detach()))
+            part.sums[name] = sums.to(value.device) + value.detach()
         if not torch.isfinite(terms["loss"]):
             broken = [n for n, v in terms.items() if n != "loss" and not torch.isfinite(v)]
             raise TrainingDiverged(epoch, step, (broken or ["loss"])[0])
@@ -253,38 +210,21 @@ def _run_epoch(
         if config.clip_norm > 0:
             nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         optimiser.step()
+        now = time.perf_counter()
+        part.steps, part.seconds, clock = step + 1, part.seconds + now - clock, now
+        if saver.due() and part.steps < run.steps:
+            saver.save(part.steps, part)
     if not all(bool(torch.isfinite(p).all()) for p in parameters):
-        raise TrainingDiverged(epoch, steps - 1, "weights")
-    return EpochLog(
-        epoch,
-        {name: float(value) / steps for name, value in sums.items()},
-        optimiser.param_groups[0]["lr"],
-        time.perf_counter() - started,
-    )
+        raise TrainingDiverged(epoch, run.steps - 1, "weights")
 
 
-def _snapshot(net: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
-    tensors = {f"model/{name}": v.detach().cpu().clone() for name, v in net.state_dict().items()}
-    for name, parameter in net.named_parameters():
-        momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum.detach().cpu().clone()
-    return {name: value.contiguous() for name, value in tensors.items()}
+def _forked(device: torch.device) -> list[int]:
+    """The CUDA devices whose generator a step seeds."""
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]
 
 
-def _restore(
-    net: nn.Module, optimiser: torch.optim.SGD, saved: tuple[int, dict[str, Tensor]] | None
-) -> int:
-    """Put a snapshot back; returns the number of finished epochs."""
-    if saved is None:
-        return 0
-    epoch, tensors = saved
-    net.load_state_dict(
-        {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-    )
-    for name, parameter in net.named_parameters():
-        momentum = tensors.get(f"momentum/{name}")
-        if momentum is not None:
-            like = torch.empty_like(parameter)  # the parameter's device and memory layout
-            optimiser.state[parameter]["momentum_buffer"] = like.copy_(momentum)
-    return epoch
+def _log(epoch: int, part: EpochPart, optimiser: torch.optim.SGD) -> EpochLog:
+    means = {name: float(value) / part.steps for name, value in part.sums.items()}
+    return EpochLog(epoch, means, optimiser.param_groups[0]["lr"], part.seconds)

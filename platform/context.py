@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from camsweep.platform.provenance import Provenance
@@ -22,7 +22,7 @@ class RunContext:
         device: `cpu` or `cuda`; a trial that was given no GPU must not take one.
         threads: CPU threads a trial computes with.
         workers: data-loading processes a trial.
-        weights: file of pretrained weights, where the profile asks for one.
+        weights: files of pretrained weights by backbone; the key "" stands for all others.
         provenance: of the driver.
     """
 
@@ -34,7 +34,7 @@ class RunContext:
     device: str = "cpu"
     threads: int = 1
     workers: int = 0
-    weights: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
 
 

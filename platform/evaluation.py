@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from camsweep.methods.base import Method, TrialConfig
+from camsweep.methods.base import Method
 from camsweep.methods.inference import localize
 from camsweep.methods.metrics import ThresholdCounts, iou, miou, threshold_values
 from camsweep.shards.errors import InputError
@@ -22,6 +22,9 @@ Counts = npt.NDArray[np.int64]
 #: Images of the evaluated split whose maps are kept for the picture grids.
 PICTURES = 12
 
+#: The argmax over maps that carry their own background (SIPE's "estimated" pseudo labels).
+ESTIMATED = "estimated"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -29,19 +32,24 @@ class Evaluation:
 
     Attributes:
         thresholds: float32 [T].
-        curves: int64 [T, C, 3] of tp, fp, fn over the set by (map, scale).
-        headline: the map of the headline metric, `raw` or `refined`.
+        curves: int64 [T, C, 3] of tp, fp, fn over the set by (map, scale); `estimated` stands for
+            the argmax with the map's own background and has a single row, which is no threshold.
+        headline: the curve of the headline metric: a map's name, or `estimated`.
         best: index of the threshold with the highest mIoU of the headline map, all scales.
+        floor: mIoU without any skill: maps that are 1 all over, with the true image labels, at the
+            better one of "all background" and "all foreground".
         images: int64 [N, C, 3] at the best threshold, headline map, all scales.
         keys: the image keys, N.
         pictures: uint8 tensors of the first images, by `KEY/image` [H, W, 3], `KEY/mask` [H, W] and
-            `KEY/map` [1, H, W], the strongest foreground class at each pixel.
+            `KEY/map` [1, H, W], the strongest foreground class at each pixel of the final map, and
+            `KEY/raw` [1, H, W], the same of the raw map.
     """
 
     thresholds: npt.NDArray[np.float32]
     curves: dict[tuple[str, str], Counts]
     headline: str
     best: int
+    floor: float
     images: Counts
     keys: list[str]
     pictures: dict[str, Tensor]
@@ -52,10 +60,12 @@ class Evaluation:
         by_class = iou(counts)
         values = {
             "miou": float(miou(counts)),
-            "threshold": round(float(self.thresholds[self.best]), 6),
             "background_iou": float(by_class[0]),
             "foreground_iou": float(np.nanmean(by_class[1:])),
+            "miou_floor": self.floor,
         }
+        if self.headline != ESTIMATED:
+            values["threshold"] = round(float(self.thresholds[self.best]), 6)
         for (name, scale), curve in self.curves.items():
             if scale == "all":
                 values[f"miou_{name}"] = float(miou(curve).max())
@@ -65,18 +75,19 @@ class Evaluation:
 
     def curve_columns(self, trial_id: str) -> dict[str, Any]:
         """Columns of the curves table: a row a map, scale, threshold and class."""
-        size, classes = len(self.thresholds), next(iter(self.curves.values())).shape[1]
+        curves = {key: counts for key, counts in self.curves.items() if key[0] != ESTIMATED}
+        size, classes = len(self.thresholds), next(iter(curves.values())).shape[1]
         rows = size * classes
-        counts = np.concatenate([c.reshape(-1, 3) for c in self.curves.values()])
+        counts = np.concatenate([c.reshape(-1, 3) for c in curves.values()])
         return {
             "trial_id": [trial_id] * len(counts),
-            "map": [name for name, _ in self.curves for _ in range(rows)],
-            "scale": [scale for _, scale in self.curves for _ in range(rows)],
+            "map": [name for name, _ in curves for _ in range(rows)],
+            "scale": [scale for _, scale in curves for _ in range(rows)],
             "threshold": np.tile(
                 np.repeat(np.round(self.thresholds.astype(np.float64), 6), classes),
-                len(self.curves),
+                len(curves),
             ),
-            "class": np.tile(np.arange(classes, dtype=np.int16), size * len(self.curves)),
+            "class": np.tile(np.arange(classes, dtype=np.int16), size * len(curves)),
             **_count_columns(counts),
         }
 
@@ -99,7 +110,7 @@ def evaluate(
     method: Method,
     net: nn.Module,
     reader: SplitReader,
-    config: TrialConfig,
+    config: Any,
     device: torch.device | str = "cpu",
     on_image: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -109,7 +120,7 @@ def evaluate(
         method: whose maps are made.
         net: the trained network.
         reader: the split, with masks.
-        config: scales, thresholds and the headline map.
+        config: the trial's settings: scales, thresholds, the headline map, pseudo labels.
         device: where the network runs.
         on_image: called with the index of each image done.
 
@@ -119,7 +130,9 @@ def evaluate(
     thresholds = threshold_values(*config.thresholds)
     classes = len(reader.manifest.classes)
     totals: dict[tuple[str, str], ThresholdCounts] = {}
+    uniform = ThresholdCounts(classes, [0.0, 1.0])
     images: list[npt.NDArray[np.int32]] = []
+    headline = config.headline
     pictures: dict[str, Tensor] = {}
     for index, maps, mask in localize(method, net, reader, config, device, on_image):
         if mask is None:
@@ -127,25 +140,36 @@ def evaluate(
                 f"{reader.root}: image {reader.keys[index]} of split '{reader.split}' has no "
                 "mask; evaluate on a split with masks"
             )
+        label = (np.asarray(reader.labels[index]) > 0).astype(np.float32)
+        uniform.add(np.broadcast_to(label[:, None, None], (classes - 1, *mask.shape)), mask)
         for name, scales in maps.items():
             for scale, values in scales.items():
                 if (name, scale) not in totals:
                     totals[name, scale] = ThresholdCounts(classes, thresholds)
-                counts = totals[name, scale].add(values, mask)
+                counts = totals[name, scale].add(values[-(classes - 1) :], mask)
+                own_background = len(values) == classes and scale == "all"
+                if own_background:
+                    # Counted as foreground exactly where a class beats the map's own background.
+                    beats = torch.where(values[1:] > values[:1], values[1:], 0.0)
+                    single = totals.setdefault((ESTIMATED, scale), ThresholdCounts(classes, [0.0]))
+                    argmax = single.add(beats, mask)
                 if name == config.headline and scale == "all":
+                    if own_background and config.pseudo_labels == ESTIMATED:
+                        headline, counts = ESTIMATED, argmax
                     images.append(counts.astype(np.int32))
         if index < PICTURES:
             key = reader.keys[index]
-            # The strongest class alone: what a picture shows, at a twentieth of the size on VOC.
-            shown = maps[config.headline]["all"].amax(0, keepdim=True)
             pictures[f"{key}/image"] = torch.from_numpy(reader[index].image.copy())
             pictures[f"{key}/mask"] = torch.from_numpy(mask.copy())
-            pictures[f"{key}/map"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)
+            for what, name in (("map", config.headline), ("raw", "raw")):
+                # The strongest class alone: what a picture shows, at a twentieth of the size.
+                shown = maps[name]["all"][-(classes - 1) :].amax(0, keepdim=True)
+                pictures[f"{key}/{what}"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)
     if not images:
         raise InputError(f"{reader.root}: split '{reader.split}' has no images to evaluate")
     curves = {key: counts.total for key, counts in totals.items()}
-    best = int(miou(curves[config.headline, "all"]).argmax())
+    best = int(miou(curves[headline, "all"]).argmax())
     chosen = np.stack([counts[best] for counts in images]).astype(np.int64)
-    return Evaluation(
-        thresholds, curves, config.headline, best, chosen, list(reader.keys), pictures
-    )
+    floor = float(miou(uniform.total).max())
+    keys = list(reader.keys)
+    return Evaluation(thresholds, curves, headline, best, floor, chosen, keys, pictures)

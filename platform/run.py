@@ -42,7 +42,8 @@ class Request:
         store: where results go.
         seeds: seeds a cell, instead of the sweep's number.
         settings: settings of `--set`.
-        weights: a file of pretrained weights.
+        weights: files of pretrained weights by backbone; the key "" stands for all others.
+        first_seed: the first seed of every cell.
         only: labels of the cells to run, by sweep; a sweep that is not named runs whole.
     """
 
@@ -52,7 +53,8 @@ class Request:
     store: Store
     seeds: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
+    first_seed: int = 0
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -85,9 +87,7 @@ def prepare(request: Request) -> Prepared:
         for name in expand_names(list(request.names))
     ]
     profile = load_profile(request.profile)
-    extra: dict[str, Any] = {}
-    if request.weights is not None:
-        extra["weights_sha256"] = file_sha256(Path(request.weights))
+    digests = {name: file_sha256(Path(path)) for name, path in request.weights.items()}
 
     def planned(digest: str, cached: set[str]) -> Plan:
         return make_plan(
@@ -96,8 +96,9 @@ def prepare(request: Request) -> Prepared:
             digest,
             cached=cached,
             seeds=request.seeds,
+            first_seed=request.first_seed,
             overrides=request.settings,
-            extra=extra,
+            weights=digests,
         )
 
     # A misspelt setting or a wrong store is refused before any data is looked for.
@@ -106,9 +107,9 @@ def prepare(request: Request) -> Prepared:
     data = find_data(request.data, profile)
     manifest = load_manifest(data)
     plan = planned(manifest.digest, done_ids(history))
-    plan = replace(plan, trials=_tell_other_sweeps(plan, request.settings, extra))
+    plan = replace(plan, trials=_tell_other_sweeps(plan, request.settings, digests))
     _check_splits(plan, manifest, data)
-    _check_weights(plan, request.weights)
+    _check_weights(plan, request.weights, len(manifest.classes))
     context = RunContext(
         store=request.store,
         data=str(data.absolute()),
@@ -118,17 +119,17 @@ def prepare(request: Request) -> Prepared:
         device=local_device(profile.gpus),
         threads=profile.threads,
         workers=profile.workers,
-        weights=str(Path(request.weights).absolute()) if request.weights else None,
+        weights={name: str(Path(path).absolute()) for name, path in request.weights.items()},
         provenance=collect(),
     )
     return Prepared(plan, profile, context, history)
 
 
 def _tell_other_sweeps(
-    plan: Plan, settings: Mapping[str, Any], extra: Mapping[str, Any]
+    plan: Plan, settings: Mapping[str, Any], weights: Mapping[str, str]
 ) -> tuple[PlannedTrial, ...]:
     """The plan's trials with the cells of all shipped sweeps that they fill."""
-    seeds = 1 + max(trial.config.seed for trial in plan.trials)
+    seeds = [trial.config.seed for trial in plan.trials]
     uses: dict[str, tuple[tuple[str, str], ...]] = {}
     for name in shipped_names():
         try:
@@ -136,9 +137,10 @@ def _tell_other_sweeps(
                 [load_sweep(name)],
                 plan.profile,
                 plan.data_digest,
-                seeds=seeds,
+                seeds=max(seeds) - min(seeds) + 1,
+                first_seed=min(seeds),
                 overrides=settings,
-                extra=extra,
+                weights=weights,
             )
         except InputError:
             continue  # this sweep varies what --set sets, or its methods have no such setting
@@ -162,15 +164,21 @@ def _check_splits(plan: Plan, manifest: Manifest, data: Path) -> None:
             )
 
 
-def _check_weights(plan: Plan, weights: str | None) -> None:
-    backbones = {t.config.backbone for t in plan.trials if t.config.pretrain == "weights"}
-    for backbone in sorted(backbones):
-        if weights is None:
+def _check_weights(plan: Plan, weights: Mapping[str, str], classes: int) -> None:
+    """Every network that starts from a file can take its weights, all of them."""
+    checked: set[tuple[str, str]] = set()
+    for trial in plan.trials:
+        config = trial.config
+        if config.pretrain != "weights" or (config.method, config.backbone) in checked:
+            continue
+        checked.add((config.method, config.backbone))
+        path = weights.get(config.backbone, weights.get(""))
+        if path is None:
             raise InputError(
-                f"--weights: profile '{plan.profile.name}' starts from ImageNet weights; give the "
-                f"file of a {backbone} state dict, or --set pretrain=none for random ones"
+                f"--weights: profile '{plan.profile.name}' starts from pretrained weights; give "
+                f"--weights {config.backbone}=FILE, or --set pretrain=none for random ones"
             )
-        check_weights(Path(weights), backbone)
+        check_weights(Path(path), config.backbone, config, classes)
 
 
 def local_device(gpus: float) -> str:

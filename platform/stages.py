@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -24,6 +25,7 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 TIMING = "timing.json"
 JOURNAL = "epochs.json"
+STEP = "camsweep.step"
 
 
 def read_tensors(store: Store, name: str) -> Tensors:
@@ -47,7 +49,7 @@ def write_tensors(store: Store, name: str, tensors: Tensors) -> None:
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """The training checkpoint of one stage; resumes an interrupted trial at the next epoch."""
+    """The training checkpoint of one stage; resumes an interrupted trial at the next step."""
 
     store: Store
     stage_id: str
@@ -57,15 +59,15 @@ class StoredCheckpoint:
         return artefact_name(self.stage_id, CHECKPOINT)
 
     def load(self) -> tuple[int, Tensors] | None:
-        """Epochs done and the tensors, or None when nothing was saved."""
+        """Optimiser steps made and the tensors, or None when nothing was saved."""
         if not self.store.exists(self._name):
             return None
         tensors = read_tensors(self.store, self._name)
-        return int(tensors.pop("camsweep.epoch")), tensors
+        return int(tensors.pop(STEP)), tensors
 
-    def save(self, epoch: int, tensors: Tensors) -> None:
-        """Replace the checkpoint: `epoch` epochs are done."""
-        write_tensors(self.store, self._name, {**tensors, "camsweep.epoch": Tensor([epoch])})
+    def save(self, step: int, tensors: Tensors) -> None:
+        """Replace the checkpoint: `step` optimiser steps are made."""
+        write_tensors(self.store, self._name, {**tensors, STEP: torch.tensor([step])})
 
     def delete(self) -> None:
         """Remove the checkpoint once the final weights are there."""

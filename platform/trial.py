@@ -193,11 +193,12 @@ def _pretrain(
     if config.pretrain == "none":
         return None, 0.0
     if config.pretrain == "weights":
-        if context.weights is None:
+        path = context.weights.get(config.backbone, context.weights.get(""))
+        if path is None:
             raise InputError("pretrain: weights needs a weights file; give --weights FILE")
-        if file_sha256(Path(context.weights)) != config.weights_sha256:
-            raise InputError(f"--weights {context.weights}: changed since the run was started")
-        return read_weights(Path(context.weights)), 0.0
+        if file_sha256(Path(path)) != config.weights_sha256:
+            raise InputError(f"--weights {path}: changed since the run was started")
+        return read_weights(Path(path)), 0.0
 
     def compute() -> tuple[Tensors, float]:
         clock = time.perf_counter()
@@ -231,8 +232,9 @@ def _train(
     config, stage = trial.config, trial.stages["train"]
     checkpoint = StoredCheckpoint(context.store, stage)
     saved = checkpoint.load()
+    steps = max(1, len(reader) // config.batch)
     # The journal is written before the checkpoint: rows behind the checkpoint are made again.
-    epochs = read_journal(context.store, stage)[: saved[0] if saved else 0]
+    epochs = read_journal(context.store, stage)[: saved[0] // steps if saved else 0]
 
     def on_epoch(log: EpochLog) -> None:
         epochs.append(log)

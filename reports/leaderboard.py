@@ -60,7 +60,8 @@ class Leaderboard:
     """Entries from best to worst.
 
     ``pairs`` is the number of tests that Holm adjusted for, ``left_out`` how many done trials a
-    newer one of the same variant and seed replaces.
+    newer one of the same variant and seed replaces, ``floor`` the mIoU without any skill (uniform
+    maps with the true image labels; NaN where no trial recorded it).
     """
 
     metric: str
@@ -69,6 +70,7 @@ class Leaderboard:
     pairs: int
     images: int
     left_out: int = 0
+    floor: float = math.nan
 
 
 def _check(metric: str, trials: Sequence[Trial]) -> None:
@@ -173,4 +175,7 @@ def leaderboard(
         )
     images = max((e.estimate.images for e in entries), default=0)
     left_out = len(done) - sum(len(trials) for trials in chosen.values())
-    return Leaderboard(metric, selection, tuple(entries), pairs, images, left_out)
+    # The same for every variant, up to images that a --set left out: the highest is the honest one.
+    floors = [t.metrics["miou_floor"] for t in done if "miou_floor" in t.metrics]
+    floor = max((f for f in floors if not math.isnan(f)), default=math.nan)
+    return Leaderboard(metric, selection, tuple(entries), pairs, images, left_out, floor)

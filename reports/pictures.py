@@ -88,8 +88,8 @@ def _tile(show: str, key: str, arrays: dict[str, Pixels]) -> bytes | None:
         return png(image)
     if show == "mask" and f"{key}/mask" in arrays:
         return png(colour_mask(arrays[f"{key}/mask"]))
-    if show == "map" and image is not None and f"{key}/map" in arrays:
-        return png(overlay(image, arrays[f"{key}/map"]))
+    if show in ("map", "raw") and image is not None and f"{key}/{show}" in arrays:
+        return png(overlay(image, arrays[f"{key}/{show}"]))
     return None
 
 

@@ -24,6 +24,8 @@ METRICS = (
     "miou",
     "miou_raw",
     "miou_refined",
+    "miou_is_cam",
+    "miou_estimated",
     "background_iou",
     "foreground_iou",
 )
@@ -116,10 +118,10 @@ class Point(Frozen):
 
 
 class Shown(Frozen):
-    """A column of a picture grid."""
+    """A column of a picture grid: ``map`` is a label's final map, ``raw`` its classifier's CAM."""
 
     name: str
-    show: Literal["image", "mask", "map"]
+    show: Literal["image", "mask", "map", "raw"]
     label: str | None = None
 
 

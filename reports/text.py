@@ -17,6 +17,8 @@ METRIC_TITLES = {
     "miou": "mIoU",
     "miou_raw": "mIoU, raw map",
     "miou_refined": "mIoU, refined map",
+    "miou_is_cam": "mIoU, IS-CAM by a threshold",
+    "miou_estimated": "mIoU, estimated labels",
     "background_iou": "background IoU",
     "foreground_iou": "foreground IoU",
 }
@@ -257,6 +259,11 @@ def leaderboard_caption(board: Leaderboard) -> str:
         "of a training is pooled over all variants with these seeds).",
         "Settings that most variants of a method share are left out of the names.",
     ]
+    if board.metric == "miou" and not math.isnan(board.floor):
+        parts.insert(
+            1,
+            f"No-skill floor (uniform maps with the true image labels): {percent(board.floor)}.",
+        )
     if len(board.entries) > TESTED:
         parts.insert(1, f"Places beyond {TESTED} are not tested.")
     if board.left_out:

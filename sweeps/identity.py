@@ -43,7 +43,7 @@ def stage_ids(config: TrialConfig, data_digest: str, threads: int = 1) -> dict[s
         threads: CPU threads a trial computes with; their number decides how sums are rounded.
     """
     settings: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
-    stage_of = type(config).stages()
+    stage_of = config.stages_now()
     for name, value in config.active().items():
         settings[stage_of[name]][name] = value
     settings["train"]["threads"] = threads

@@ -129,8 +129,9 @@ def make_plan(
     *,
     cached: Iterable[str] = (),
     seeds: int | None = None,
+    first_seed: int = 0,
     overrides: Mapping[str, Any] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> Plan:
     """Resolve every cell to a configuration and share what is the same.
 
@@ -140,8 +141,9 @@ def make_plan(
         data_digest: of the data set's manifest.
         cached: ids of finished trials.
         seeds: how many seeds, instead of the sweep's own number.
+        first_seed: the first of them.
         overrides: settings of `--set`, over everything, for the methods that have them.
-        extra: settings the run itself knows (the digest of a weights file).
+        weights: SHA-256 of the weights files by backbone; the key "" stands for all others.
 
     Raises:
         InputError: an unknown setting or a value out of range, with file and key.
@@ -154,13 +156,13 @@ def make_plan(
     for sweep in sweeps:
         _refuse_swept(sweep, overrides)
         for label, cell in sweep.cells():
-            first = resolve(sweep.path, cell, profile, overrides, extra or {})
+            first = resolve(sweep.path, cell, profile, overrides, weights or {})
             unused -= set(type(first).model_fields)
             changed: Overrides = {}
             if overrides:
-                plain = _resolve_plain(sweep.path, cell, profile, extra or {})
+                plain = _resolve_plain(sweep.path, cell, profile, weights or {})
                 changed = _changed(first, plain, overrides)
-            for seed in range(seeds or sweep.spec.seeds):
+            for seed in range(first_seed, first_seed + (seeds or sweep.spec.seeds)):
                 requested += 1
                 config = first.model_copy(update={"seed": seed})
                 stages = stage_ids(config, data_digest, profile.threads)
@@ -192,11 +194,11 @@ def _refuse_swept(sweep: Sweep, overrides: Mapping[str, Any]) -> None:
 
 
 def _resolve_plain(
-    path: str, cell: Overrides, profile: Profile, extra: Mapping[str, Any]
+    path: str, cell: Overrides, profile: Profile, weights: Mapping[str, str]
 ) -> TrialConfig | None:
     """The cell without `--set`; None where it is not valid without."""
     try:
-        return resolve(path, cell, profile, {}, extra)
+        return resolve(path, cell, profile, {}, weights)
     except InputError:
         return None
 
@@ -218,7 +220,7 @@ def resolve(
     cell: Overrides,
     profile: Profile,
     overrides: Mapping[str, Any],
-    extra: Mapping[str, Any],
+    weights: Mapping[str, str],
 ) -> TrialConfig:
     """One cell's configuration, for seed 0: method defaults < profile < sweep < `--set`.
 
@@ -237,20 +239,22 @@ def resolve(
     settings = {
         **profile.settings,
         **profile.methods.get(str(name), {}),
-        **extra,
         **cell,
         **chosen,
         "method": name,
         "seed": 0,
     }
     try:
-        return model.model_validate(settings)
+        config = model.model_validate(settings)
     except ValidationError as error:
         loc = error.errors()[0]["loc"]
         where = _origin(str(loc[0]) if loc else "", cell, chosen, path, profile)
         raise InputError(f"{where}: {first_problem(error, model)}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    # Which file it is follows from the backbone, which the method's recipe may have chosen.
+    digest = weights.get(config.backbone, weights.get(""))
+    return config.model_copy(update={"weights_sha256": digest})
 
 
 def _origin(

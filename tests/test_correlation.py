@@ -11,7 +11,8 @@ from camsweep.methods.normalize import background, correlation_input, keep_max, 
 def features(n: int = 2, size: int = 6) -> Features:
     torch.manual_seed(0)
     side = (torch.rand(n, 24, 2 * size, 2 * size), torch.rand(n, 32, size, size))
-    return Features(side, torch.rand(n, 48, size, size))
+    last = torch.rand(n, 48, size, size)
+    return Features(side, last, (*side, last, last))
 
 
 def test_pcm_is_the_normalised_affinity_product() -> None:

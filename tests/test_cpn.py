@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from camsweep.methods import cam, cpn
-from camsweep.methods.base import Batch, make_config
+from camsweep.methods import cam, compose, cpn, pair
+from camsweep.methods.base import Batch, Output, make_config
+from camsweep.methods.correlation_net import CorrelationNet
 from camsweep.shards.errors import InputError
 
 VALUES: dict[str, Any] = {"method": "cpn", "backbone": "small", "pretrain": "none", "crop": 32}
@@ -26,10 +27,10 @@ def batch(seed: int = 0, n: int = 3) -> Batch:
     return Batch(torch.randn(n, 3, 32, 32), labels, ids.expand(n, -1, -1), generator)
 
 
-def network(settings: cpn.CpnConfig) -> cpn.CpnNet:
+def network(settings: cpn.CpnConfig) -> CorrelationNet:
     torch.manual_seed(1)
-    net = cpn.build(settings, 4)
-    assert isinstance(net, cpn.CpnNet)
+    net = compose.build(cpn.METHOD, settings, 4)
+    assert isinstance(net, CorrelationNet)
     return net.eval()
 
 
@@ -145,7 +146,8 @@ def test_without_pair_and_pcm_it_is_the_baseline() -> None:
     settings = config(pair=False, pcm=False, loss_size="map")
     net = network(settings)
     base = cam.CamNet("small", 4).eval()
-    base.load_state_dict(net.state_dict())
+    state = net.state_dict()
+    base.load_state_dict({**state, "classifier.weight": state["classifier.weight"][1:]})
     one = cpn.losses(net, batch(), settings, 0)["loss"]
     baseline = make_config({**VALUES, "method": "cam"})
     assert isinstance(baseline, cam.CamConfig)
@@ -183,16 +185,40 @@ def test_the_backbone_sees_one_batch_of_three() -> None:
     assert seen == [9]
 
 
-def test_maps_at_test_time() -> None:
-    settings = config()
-    images, labels = batch().images, batch().labels
+def test_the_output_of_the_network() -> None:
+    images = batch().images
     with torch.no_grad():
-        found = cpn.maps(network(settings), images, labels, settings)
-        plain = cpn.maps(network(config(pcm=False)), images, labels, settings)
-    assert set(found) == {"raw", "refined"}
-    assert set(plain) == {"raw"}
-    assert found["raw"].shape == found["refined"].shape == (3, 3, 8, 8)
-    assert found["raw"].min() >= 0
+        found: Output = network(config())(images)
+        plain: Output = network(config(pcm=False))(images)
+    assert found.refined is not None
+    assert plain.refined is None
+    assert found.scores.shape == plain.scores.shape == (3, 3, 8, 8)
+    assert found.refined.shape == (3, 4, 8, 8)
+    assert found.refined.min() >= 0
+    assert set(compose.view_maps(found)) == {"raw", "refined"}
+    assert config().map_names() == ("raw", "refined")
+    assert config(pcm=False).map_names() == ("raw",)
+
+
+def test_nothing_supervises_the_background_score() -> None:
+    settings = config()
+    net = network(settings)
+    assert net.classifier.weight.shape[0] == 4
+    cpn.losses(net, batch(), settings, 1.0)["loss"].backward()
+    grad = net.classifier.weight.grad
+    assert grad is not None
+    assert grad[1:].any()
+    assert not grad[0].any()
+
+
+@pytest.mark.parametrize("method", ["cam", "seam"])
+def test_the_pair_is_a_part_of_cpn_and_added_to_others(method: str) -> None:
+    settings = config()
+    net = network(settings)
+    own = cpn.losses(net, batch(), settings, 1.0)
+    composed = compose.losses(cpn.METHOD, net, batch(), settings, 1.0)
+    assert {k: v.item() for k, v in own.items()} == {k: v.item() for k, v in composed.items()}
+    assert not make_config({**VALUES, "method": method}).active().get("pair", False)
 
 
 def test_superpixels_in_the_settings() -> None:
@@ -202,6 +228,6 @@ def test_superpixels_in_the_settings() -> None:
     assert config(patches="grid").superpixels() is None
     assert config(pair=False).superpixels() is None
     with pytest.raises(ValueError, match="superpixels"):
-        cpn.draw_pair(
+        pair.draw_pair(
             Batch(torch.zeros(1, 3, 8, 8), torch.ones(1, 3), None, torch.Generator()), config()
         )

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camsweep.methods.base import Method, load_method, make_config
+from camsweep.methods.backbones import Features
+from camsweep.methods.base import Method, Output, load_method, make_config
 from camsweep.methods.inference import localize, rescale, shrink, to_input
 from camsweep.methods.normalize import normalise_test
 from camsweep.methods.training import build_net
@@ -84,27 +85,54 @@ def test_an_image_without_labels_has_empty_maps() -> None:
     assert not found[1][1]["refined"]["all"].any()
 
 
-def brightness(net: nn.Module, images: Tensor, labels: Tensor, config: Any) -> dict[str, Tensor]:
-    """A fake method: two channels of the picture and where the columns are."""
-    ramp = torch.linspace(0, 1, images.shape[-1]).expand(len(images), 1, images.shape[-2], -1)
-    return {"raw": torch.cat([images[:, :2], ramp], 1)}
+class Brightness(nn.Module):
+    """A fake network: two channels of the picture and where the columns are."""
+
+    def forward(self, images: Tensor) -> Output:
+        ramp = torch.linspace(0, 1, images.shape[-1]).expand(len(images), 1, images.shape[-2], -1)
+        scores = torch.cat([images[:, :2], ramp], 1)
+        return Output(scores, Features((scores, scores), scores, (scores,) * 4))
+
+
+def with_background(
+    net: nn.Module, images: Tensor, output: Output, labels: Tensor, config: Any
+) -> Any:
+    """A fake method's maps of its own: a background of .5 and the scores, both views added."""
+    first, second = output.scores.relu().chunk(2)
+    ours = first + second.flip(-1)
+    return {"refined": torch.cat([torch.full_like(ours[:, :1], 0.5), ours], 1)}
 
 
 def test_mirrored_maps_are_turned_back_and_scales_are_summed() -> None:
     cam = load_method("cam")
-    fake = Method("cam", "fake", cam.config, cam.build, cam.losses, brightness)
+    fake = Method("cam", "fake", cam.config, cam.build, cam.losses)
     reader = Reader([(32, 32)])
     reader.labels = np.ones((1, 3), np.float32)
     config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "max"})
-    ((_, maps, _),) = localize(fake, nn.Identity(), reader, config)
+    ((_, maps, _),) = localize(fake, Brightness(), reader, config)
     picture = to_input(reader.images[0])[:2]
     # The picture moves with the mirror: adding the mirrored map doubles it.
     torch.testing.assert_close(maps["raw"]["all"][:2], normalise_test(2 * picture, "max"))
     # The ramp does not: its mirrored twin makes it flat.
     torch.testing.assert_close(maps["raw"]["all"][2], torch.full((32, 32), 1.0), atol=2e-5, rtol=0)
     plain = config.model_copy(update={"flip_test": False})
-    ((_, maps, _),) = localize(fake, nn.Identity(), reader, plain)
+    ((_, maps, _),) = localize(fake, Brightness(), reader, plain)
     assert maps["raw"]["1"][2, 0, 0] == 0
+
+
+def test_maps_with_their_own_background_keep_it_and_absent_classes_stay_empty() -> None:
+    cam = load_method("cam")
+    fake = Method("cam", "fake", cam.config, cam.build, cam.losses, with_background)
+    reader = Reader([(32, 32), (32, 32)])
+    config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "max"})
+    for index, maps, _ in localize(fake, Brightness(), reader, config):
+        own = maps["refined"]["all"]
+        assert own.shape == (4, 32, 32)
+        torch.testing.assert_close(own[0], torch.ones(32, 32), atol=3e-5, rtol=0)
+        absent = torch.from_numpy(reader.labels[index] == 0)
+        assert not own[1:][absent].any()
+        assert own[1:][~absent].any()
+        torch.testing.assert_close(own[1:], maps["raw"]["all"])
 
 
 def test_max_side_shrinks_picture_and_mask() -> None:

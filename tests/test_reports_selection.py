@@ -125,7 +125,7 @@ def test_a_row_that_an_override_can_not_change_stands_beside_those_it_changes(
     filled = filled_of(store, "cpn/table1")
     assert filled.settings == "--set s_n=50"
     measured = [line.name for line in filled.lines if line.values[-1].estimate]
-    assert len(measured) == 2, "the baseline has no s_n"
+    assert len(measured) == 4, "the baseline and SEAM have no s_n"
     trials = {t.method: t for t in read_trials(store)}
     assert trials["cam"].overrides == {}
     assert fits(trials["cam"], {"s_n": "50"})

@@ -39,9 +39,9 @@ def test_the_full_cpn_is_one_trial_a_seed_shared_by_five_artefacts() -> None:
         assert (config["method"], config["s_n"], config["p_h"]) == ("cpn", 200, 0.5)
         assert all(config[part] for part in ("pair", "tcp", "cpcr", "ohem", "pcm", "prcm"))
         assert trial.labels == ["cpn", "+PRCM", "cpn", "p_h=0.5", "s_n=200"]
-    assert found.requested == (2 + 6 + 2 + 5 + 11) * 3
-    # The baseline serves three artefacts, the full CPN five.
-    assert len(found.trials) == found.requested - 3 * (2 + 4)
+    assert found.requested == (4 + 6 + 3 + 5 + 11) * 3
+    # The baseline serves three artefacts, SEAM two, the full CPN five.
+    assert len(found.trials) == found.requested - 3 * (2 + 1 + 4)
 
 
 def test_json_of_a_plan() -> None:

@@ -10,16 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from camsweep.methods.base import Batch, Method, TrialConfig, load_method, make_config
-from camsweep.methods.optimise import make_optimiser, poly_factor, set_rate
-from camsweep.methods.training import (
-    EpochBatches,
-    EpochLog,
-    TrainingDiverged,
-    build_net,
-    load_net,
-    step_generator,
-    train,
-)
+from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_factor, set_rate
+from camsweep.methods.sampling import EpochBatches, step_generator, step_seed
+from camsweep.methods.training import EpochLog, TrainingDiverged, build_net, load_net, train
 from camsweep.shards.errors import InputError
 
 CONFIG: dict[str, Any] = {
@@ -62,7 +55,7 @@ class Superpixels:
 
 
 class Memory:
-    """A checkpoint in memory that can stop the training after an epoch."""
+    """A checkpoint in memory that can stop the training after a step (3 make an epoch)."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.saved: tuple[int, dict[str, Tensor]] | None = None
@@ -71,9 +64,9 @@ class Memory:
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
         return self.saved
 
-    def save(self, epoch: int, tensors: dict[str, Tensor]) -> None:
-        self.saved = (epoch, tensors)
-        if epoch == self.stop_after:
+    def save(self, step: int, tensors: dict[str, Tensor]) -> None:
+        self.saved = (step, {name: value.clone() for name, value in tensors.items()})
+        if step == self.stop_after:
             raise KeyboardInterrupt
 
 
@@ -87,21 +80,55 @@ def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("method", ["cam", "cpn"])
-@pytest.mark.parametrize("stop_after", [1, 2])
-def test_resuming_after_an_epoch_gives_the_same_bits(method: str, stop_after: int) -> None:
+@pytest.mark.parametrize("stop_after", [3, 6, 1, 5, 8])
+def test_resuming_after_any_step_gives_the_same_bits(method: str, stop_after: int) -> None:
     config = make_config({"method": method, **CONFIG})
     logs: list[EpochLog] = []
     whole = run(config, on_epoch=logs.append)
     memory = Memory(stop_after)
     with pytest.raises(KeyboardInterrupt):
-        run(config, checkpoint=memory)
+        run(config, checkpoint=memory, every=0)
     assert memory.saved is not None
+    assert memory.saved[0] == stop_after
     memory.stop_after = None
     later: list[EpochLog] = []
     resumed = run(config, checkpoint=memory, on_epoch=later.append)
     assert same(whole, resumed)
-    assert [log.epoch for log in later] == list(range(stop_after, 3))
-    assert [log.losses for log in later] == [log.losses for log in logs[stop_after:]]
+    assert [log.epoch for log in later] == list(range(stop_after // 3, 3))
+    assert [log.losses for log in later] == [log.losses for log in logs[stop_after // 3 :]]
+
+
+def test_dropout_is_drawn_anew_each_step_and_again_after_a_resume() -> None:
+    cam = load_method("cam")
+
+    def losses(net: nn.Module, batch: Batch, config: Any, progress: float) -> dict[str, Tensor]:
+        kept = nn.functional.dropout2d(batch.output(net).scores, 0.5)
+        return {"loss": kept.square().mean(), "kept": (kept != 0).float().mean()}
+
+    dropping = Method("cam", "CAM", cam.config, cam.build, losses)
+    config = make_config({"method": "cam", **CONFIG})
+    whole = train(dropping, config, Reader(), None, None)
+    memory = Memory(4)
+    with pytest.raises(KeyboardInterrupt):
+        train(dropping, config, Reader(), None, None, checkpoint=memory, every=0)
+    memory.stop_after = None
+    torch.rand(7)  # whatever else drew in between
+    assert same(train(dropping, config, Reader(), None, None, checkpoint=memory), whole)
+    seeds = {step_seed(0, e, s, u) for e in range(3) for s in range(3) for u in (1, 2)}
+    assert len(seeds) == 18
+
+
+def test_no_epochs_give_the_weights_back() -> None:
+    config = make_config({"method": "cam", **CONFIG, "epochs": 0})
+    method = load_method("cam")
+    assert same(run(config), build_net(method, config, 4, None).state_dict())
+
+
+def test_the_schedule_starts_anew_in_each_cycle() -> None:
+    found = [cycle_progress(step, 10, 3) for step in range(10)]
+    assert [length for _, length in found] == [4, 4, 4, 4, 3, 3, 3, 3, 3, 3]
+    assert [within for within, _ in found] == [0, 1, 2, 3, 0, 1, 2, 0, 1, 2]
+    assert [cycle_progress(step, 5, 1) for step in (0, 4)] == [(0, 5), (4, 5)]
 
 
 def test_a_finished_checkpoint_trains_nothing() -> None:
@@ -109,7 +136,7 @@ def test_a_finished_checkpoint_trains_nothing() -> None:
     memory = Memory()
     whole = run(config, checkpoint=memory)
     assert memory.saved is not None
-    assert memory.saved[0] == 3
+    assert memory.saved[0] == 9
     logs: list[EpochLog] = []
     assert same(run(config, checkpoint=memory, on_epoch=logs.append), whole)
     assert logs == []
@@ -177,7 +204,7 @@ def test_divergence_names_epoch_step_and_term() -> None:
         return {"loss": cam["cls"] + bad, "cls": cam["cls"], "tcp": bad}
 
     cam = load_method("cam")
-    broken = Method("cam", "CAM", cam.config, cam.build, losses, cam.maps)
+    broken = Method("cam", "CAM", cam.config, cam.build, losses)
     with pytest.raises(TrainingDiverged, match="tcp is not finite at epoch 1, step 1") as caught:
         train(broken, make_config({"method": "cam", **CONFIG}), Reader(), None, None)
     assert (caught.value.epoch, caught.value.step, caught.value.term) == (1, 1, "tcp")
@@ -211,6 +238,11 @@ def test_parameter_groups_and_the_poly_schedule() -> None:
     optimiser = make_optimiser(net, config)
     found = {(g["lr"], g["weight_decay"], len(g["params"])) for g in optimiser.param_groups}
     assert found == {(0.1, 0.01, 1), (1.0, 0.01, 1), (2.0, 0.0, 1)}
+    as_sipe = config.model_copy(update={"bias_lr_factor": 1.0, "bias_decay": True})
+    groups = make_optimiser(net, as_sipe).param_groups
+    assert {(g["lr"], g["weight_decay"], len(g["params"])) for g in groups} == {
+        (0.1, 0.01, 1), (1.0, 0.01, 2),
+    }  # fmt: skip
     set_rate(optimiser, poly_factor(5, 10, 0.9))
     assert optimiser.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**0.9)
     assert poly_factor(12, 10, 0.9) == poly_factor(9, 10, 0.9)

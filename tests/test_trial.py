@@ -219,7 +219,7 @@ def test_a_trial_is_told_of_every_shipped_sweep_it_serves(tmp_path: Path) -> Non
         ("cpn/table2", "+PRCM"),
         ("cpn/strategies", "superpixel"),
     } <= {*trials["s_n=200"].all_uses}
-    assert trials["s_n=5"].all_uses == (("cpn/fig6", "s_n=5"),)
+    assert trials["s_n=10"].all_uses == (("cpn/fig6", "s_n=10"),)
 
 
 def test_a_trial_found_done_is_told_of_this_sweep(world: World) -> None:

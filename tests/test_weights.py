@@ -1,64 +1,209 @@
+"""Recognising and loading weights."""
+
 from __future__ import annotations
 
-import pickle
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+import torchvision
+from torch import Tensor, nn
 
+from camsweep.methods import compose
 from camsweep.methods.backbones import build_backbone
-from camsweep.methods.weights import check_weights, file_sha256, read_weights
+from camsweep.methods.base import load_method, make_config
+from camsweep.methods.pretrained.names import backbone_shapes, recognise
+from camsweep.methods.weights import (
+    check_weights,
+    identify,
+    load_into,
+    load_official,
+)
 from camsweep.shards.errors import InputError
 
-
-@pytest.mark.parametrize("form", ["pth", "wrapped.pth", "safetensors"])
-def test_forms_of_a_state_dict(tmp_path: Path, form: str) -> None:
-    state = {name: t.contiguous() for name, t in build_backbone("small").state_dict().items()}
-    path = tmp_path / f"w.{form}"
-    if form == "safetensors":
-        save_file(state, path)
-    else:
-        torch.save({"state_dict": state} if "wrapped" in form else state, path)
-    read = read_weights(path)
-    assert all(torch.equal(read[name], value) for name, value in state.items())
-    check_weights(path, "small")
-    assert len(file_sha256(path)) == 64
-
-
-class Bomb:
-    """A pickle of this would create a file when it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (Path.touch, (self.path,))  # type: ignore[return-value]
+R38_HEADS = {
+    "fc8.weight": (21, 4096, 1, 1),
+    "f8_3.weight": (64, 512, 1, 1),
+    "f8_4.weight": (128, 1024, 1, 1),
+    "f9.weight": (192, 195, 1, 1),
+    "f10.weight": (192, 195, 1, 1),
+}
+SIPE_HEADS = {
+    "side1.weight": (128, 256, 1, 1),
+    "side2.weight": (128, 512, 1, 1),
+    "side3.weight": (256, 1024, 1, 1),
+    "side4.weight": (256, 2048, 1, 1),
+    "classifier.weight": (20, 2048, 1, 1),
+}
 
 
-def test_a_pickle_that_wants_code_is_refused(tmp_path: Path) -> None:
-    trap, path = tmp_path / "trap", tmp_path / "w.pth"
-    path.write_bytes(pickle.dumps(Bomb(trap)))
-    with pytest.raises(InputError, match=r"w\.pth: no safetensors file and no torch state dict"):
-        read_weights(path)
-    torch.save({"w": Bomb(trap)}, path)
-    with pytest.raises(InputError, match=r"w\.pth"):
-        read_weights(path)
-    assert not trap.exists()
+def stamp(name: str) -> float:
+    """A number that only tensors of this official name hold."""
+    return 1 + zlib.crc32(name.encode()) % 2**20 / 2**21
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 truncated"])
-def test_files_that_are_no_weights(tmp_path: Path, content: bytes) -> None:
-    for name in ("w.pth", "w.safetensors"):
-        path = tmp_path / name
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=name):
-            read_weights(path)
+def stamped(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Tensors that cost no memory, each filled with its name's stamp."""
+    return {name: torch.tensor(stamp(name)).expand(shape) for name, shape in shapes.items()}
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
-        file_sha256(tmp_path / "none.pth")
+def released(kind: str) -> dict[str, Tensor]:
+    """A state dict of a released network, by its official names."""
+    if kind in ("sipe", "irn"):
+        shapes = {f"resnet50.{k}": v for k, v in backbone_shapes("resnet50").items()}
+        heads = SIPE_HEADS if kind == "sipe" else {"classifier.weight": (20, 2048, 1, 1)}
+        return stamped(shapes | heads)
+    names = {"psa": ["fc8"], "seam": ["fc8", "f8_3", "f8_4", "f9"]}
+    chosen = {f"{n}.weight" for n in names[kind]} if kind in names else set(R38_HEADS)
+    heads = {name: shape for name, shape in R38_HEADS.items() if name in chosen}
+    if kind == "psa":
+        heads = {"fc8.weight": (20, 4096, 1, 1)}
+    return stamped(backbone_shapes("resnet38") | heads)
+
+
+def network(method: str, classes: int = 21, **settings: Any) -> nn.Module:
+    config: Any = make_config({"method": method, "pretrain": "none", **settings})
+    return compose.build(load_method(method), config, classes)
+
+
+def official_name(ours: str, kind: str) -> str:
+    """The table of the renaming once more, the other way round."""
+    table = {
+        "classifier.weight": "classifier.weight" if kind in ("sipe", "irn") else "fc8.weight",
+        "correlation.low.weight": "f8_3.weight",
+        "correlation.high.weight": "f8_4.weight",
+        "correlation.g.weight": "f9.weight",
+        "correlation.phi.weight": "f10.weight",
+        **{f"hierarchy.side.{i}.weight": f"side{i + 1}.weight" for i in range(4)},
+    }
+    if ours in table:
+        return table[ours]
+    return ours.replace("backbone.", "resnet50." if kind in ("sipe", "irn") else "", 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "settings"),
+    [
+        ("cpn", "cpn", {}),
+        ("seam", "seam", {}),
+        ("sipe", "sipe", {}),
+        ("psa", "cam", {"backbone": "resnet38"}),
+        ("irn", "cam", {"backbone": "resnet50"}),
+    ],
+)
+def test_released_networks_load_whole_by_their_own_names(
+    kind: str, method: str, settings: dict[str, Any]
+) -> None:
+    net, state = network(method, **settings), released(kind)
+    found = load_official(net, state, "file.pth")
+    assert found.method == method
+    assert found.whole
+    own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert {official_name(name, kind) for name in own} == set(state)
+    for name, value in own.items():
+        assert value.flatten()[0] == value.flatten()[-1] == stamp(official_name(name, kind)), name
+
+
+def test_nothing_is_dropped_or_loaded_by_half() -> None:
+    net, state = network("cam", backbone="resnet50"), released("irn")
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    lacking = {k: v for k, v in state.items() if k != "resnet50.layer3.0.conv1.weight"}
+    for wrong, message in (
+        (lacking, r"f\.pth: lacks resnet50\.layer3\.0\.conv1\.weight; it holds IRN's CAM network"),
+        ({**state, "extra.weight": torch.ones(2)}, "unknown extra.weight"),
+        (
+            {**state, "resnet50.bn1.bias": torch.ones(2)},
+            r"resnet50\.bn1\.bias is \[2\], it must be",
+        ),
+        (released("sipe"), r"unknown side1\.weight \(and 3 more\); it holds SIPE's network"),
+        (released("psa"), r"holds AffinityNet's CAM .*; the backbone here is resnet50"),
+        (
+            {k: v for k, v in state.items() if k.startswith("resnet50.layer1")},
+            r"f\.pth: no known network",
+        ),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            load_official(net, wrong, "f.pth")
+        assert "\n" not in str(caught.value)
+        assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_another_class_count_is_said() -> None:
+    net = network("cam", classes=4, backbone="resnet50")
+    message = "class count differs: classifier.weight has 20 outputs, 3 are needed"
+    with pytest.raises(InputError, match=message):
+        load_into(net, released("irn"), "f.pth")
+
+
+def test_a_backbone_alone_goes_into_the_backbone() -> None:
+    net = network("cam", backbone="resnet50")
+    classifier: Any = net.get_submodule("classifier")
+    before = classifier.weight.clone()
+    theirs = torchvision.models.resnet50(weights=None).state_dict()
+    assert load_into(net, theirs, "r50.pth") == "backbone"
+    assert torch.equal(
+        net.state_dict()["backbone.layer4.2.conv3.weight"], theirs["layer4.2.conv3.weight"]
+    )
+    assert torch.equal(classifier.weight, before)
+    assert load_into(net, net.state_dict(), "own.safetensors") == "network"
+    with pytest.raises(
+        InputError, match=r"r38: holds ResNet-38, ImageNet.*backbone here is resnet50"
+    ):
+        load_into(net, stamped(backbone_shapes("resnet38")), "r38")
+    with pytest.raises(InputError, match="a method's whole network is needed"):
+        load_official(net, theirs, "r50.pth")
+
+
+def test_what_state_dicts_are() -> None:
+    fc = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    for kind, state in {
+        "torchvision-resnet50": stamped(backbone_shapes("resnet50")) | fc,
+        "torchvision-resnet101": stamped(backbone_shapes("resnet101")) | fc,
+        "resnet38": stamped(backbone_shapes("resnet38")) | fc,
+        "small": build_backbone("small").state_dict(),
+        "camsweep": network("cam", backbone="small").state_dict(),
+        "seam": released("seam"),
+        "cpn": released("cpn"),
+        "psa-cam": released("psa"),
+        "sipe": released("sipe"),
+        "irn-cam": released("irn"),
+    }.items():
+        assert identify(state).name == kind
+    known = recognise(stamped(backbone_shapes("resnet50")) | fc, "f")
+    assert known.left_out == ("fc.weight", "fc.bias")
+    for name in ("resnet18", "resnet34", "wide_resnet50_2", "vgg16"):
+        with pytest.raises(InputError, match="no known network"):
+            identify(getattr(torchvision.models, name)(weights=None).state_dict())
+
+
+def test_second_names_must_hold_the_same_tensor() -> None:
+    state = released("sipe")
+    aliases = {
+        "stage1.0.0.conv1.weight": state["resnet50.layer1.0.conv1.weight"],
+        "backbone.0.0.weight": state["resnet50.conv1.weight"].clone(),
+        "newly_added.0.weight": state["classifier.weight"],
+    }
+    known = recognise({**state, **aliases}, "f")
+    assert known.aliases == 3
+    assert set(known.official.values()) == set(state)
+    # 1e-3 off: neither the same memory nor the same numbers.
+    moved = {**aliases, "backbone.0.0.weight": state["resnet50.conv1.weight"] + 1e-3}
+    with pytest.raises(InputError, match=r"backbone\.0\.0\.weight must be a second name"):
+        recognise({**state, **moved}, "f")
+
+
+def test_a_whole_network_is_checked_against_the_trial(tmp_path: Path) -> None:
+    config = make_config({"method": "cam", "backbone": "small", "pretrain": "none"})
+    path = tmp_path / "w.pth"
+    torch.save(network("cam", classes=5, backbone="small").state_dict(), path)
+    assert check_weights(path, "small") == "network"
+    assert check_weights(path, "small", config, 5) == "network"
+    with pytest.raises(InputError, match="class count differs"):
+        check_weights(path, "small", config, 21)
+    with pytest.raises(InputError, match="backbone here is resnet50"):
+        check_weights(path, "resnet50")
 
 
 def test_weights_of_another_network(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camsweep.methods.backbones import Backbone, Features, freeze_batch_norm
+from camsweep.methods.backbones import Backbone, Features, freeze_affine, freeze_batch_norm
 
 WIDTHS = (16, 24, 32, 48)
 
@@ -72,6 +72,8 @@ class SmallNet(Backbone):
     stride = 4
     side_channels = (WIDTHS[1], WIDTHS[2])
     channels = WIDTHS[3]
+    level_channels = WIDTHS
+    stages = ("stem", "stage1", "stage2", "stage3", "stage4")
 
     def __init__(self, train_norm: bool = False) -> None:
         super().__init__()
@@ -81,7 +83,14 @@ class SmallNet(Backbone):
         self.stage2 = Residual(WIDTHS[0], WIDTHS[1], stride=2)
         self.stage3 = Residual(WIDTHS[1], WIDTHS[2])
         self.stage4 = Residual(WIDTHS[2], WIDTHS[3], dilation=2)
+        if not train_norm:
+            freeze_affine(self)
         self.train()
+
+    def run_stage(self, name: str, x: Tensor) -> Tensor:
+        """One stage's output, all >= 0; ``stem`` and ``stage2`` halve the resolution."""
+        found: Tensor = self.get_submodule(name)(x)
+        return functional.relu(found) if name == "stem" else found
 
     def forward(self, x: Tensor) -> Features:
         """Compute features.
@@ -91,12 +100,13 @@ class SmallNet(Backbone):
 
         Returns:
             Side features [N, 24, H/4, W/4] and [N, 32, H/4, W/4], last feature [N, 48, H/4, W/4]
-            (sizes rounded up), all >= 0.
+            and the outputs of the four stages, the first at stride 2 (sizes rounded up), all >= 0.
         """
-        low = self.stage1(functional.relu(self.stem(x)))
-        side2 = self.stage2(low)
-        side3 = self.stage3(side2)
-        return Features(side=(side2, side3), last=self.stage4(side3))
+        levels = []
+        for name in self.stages:
+            x = self.run_stage(name, x)
+            levels.append(x)
+        return Features(side=(levels[2], levels[3]), last=x, levels=tuple(levels[1:]))
 
     def train(self, mode: bool = True) -> SmallNet:
         """Switch training mode; frozen normalisation stays in evaluation mode."""

@@ -14,7 +14,17 @@ from typing import Any
 
 import typer
 
-from camsweep.platform.cli import leaderboard, plan, quickstart, report, run, shards, status, sweeps
+from camsweep.platform.cli import (
+    leaderboard,
+    plan,
+    quickstart,
+    report,
+    run,
+    shards,
+    status,
+    sweeps,
+    weights,
+)
 from camsweep.shards.errors import InputError
 
 #: Typer carries its own copy of click and names only some of its exceptions.
@@ -40,6 +50,7 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.add_typer(weights.app, name="weights")
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from camsweep.shards.errors import InputError
+from camsweep.shards.errors import InputError, nearest
 
 DEFAULT_STORE = "camsweep-store"
 
@@ -38,9 +38,16 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value of any setting; repeat for more.", show_default=False),
 ]
+FirstSeed = Annotated[
+    int, typer.Option("--first-seed", min=0, help="The first seed; others follow it.")
+]
 Weights = Annotated[
-    str | None,
-    typer.Option("--weights", help="ImageNet weights of the backbone (.pth or .safetensors)."),
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="FILE or BACKBONE=FILE of pretrained weights (.pth, .params, .safetensors); repeat.",
+        show_default=False,
+    ),
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -66,6 +73,28 @@ def parse_settings(words: list[str] | None) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise InputError(f"--set {word}: the value is not YAML, e.g. [1, 2] or 0.3") from error
     return settings
+
+
+def parse_weights(words: list[str] | None) -> dict[str, str]:
+    """`["resnet38=a.pth", "b.pth"]` as files by backbone; "" for the file of all others.
+
+    Raises:
+        InputError: an unknown backbone, or two files for one.
+    """
+    from camsweep.methods.backbones import backbone_names
+
+    files: dict[str, str] = {}
+    for word in words or []:
+        name, equals, path = word.partition("=")
+        if not equals or "/" in name or "." in name:
+            name, path = "", word
+        elif name not in backbone_names():
+            hint = nearest(name, backbone_names())
+            raise InputError(f"--weights {word}: there is no backbone '{name}'{hint}")
+        if name in files:
+            raise InputError(f"--weights {word}: a second file for {name or 'all backbones'}")
+        files[name] = path
+    return files
 
 
 def parse_duration(text: str | None) -> float | None:

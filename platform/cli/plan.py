@@ -9,6 +9,7 @@ import typer
 from camsweep.platform.cli.options import (
     DEFAULT_STORE,
     Data,
+    FirstSeed,
     Names,
     ProfileName,
     Seeds,
@@ -16,6 +17,7 @@ from camsweep.platform.cli.options import (
     StoreUrl,
     Weights,
     parse_settings,
+    parse_weights,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def plan(
     data: Data = None,
     store: StoreUrl = DEFAULT_STORE,
     seeds: Seeds = None,
+    first_seed: FirstSeed = 0,
     settings: Settings = None,
     weights: Weights = None,
     max_concurrent: Annotated[
@@ -42,14 +45,23 @@ def plan(
     Examples:
       camsweep plan cpn/table4 --profile embedded
 
-      camsweep plan cpn --profile voc12 --data shards/voc12 --weights resnet50.pth --json
+      camsweep plan cpn --profile voc12 --data shards/voc12 --weights resnet38.pth --json
     """
     import json
 
     from camsweep.platform.run import Request, expected_seconds, prepare
     from camsweep.sweeps.store import Store
 
-    request = Request(names, profile, data, Store(store), seeds, parse_settings(settings), weights)
+    request = Request(
+        names,
+        profile,
+        data,
+        Store(store),
+        seeds,
+        parse_settings(settings),
+        parse_weights(weights),
+        first_seed,
+    )
     prepared = prepare(request)
     seconds = expected_seconds(prepared, max_concurrent)
     if as_json:

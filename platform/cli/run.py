@@ -9,6 +9,7 @@ import typer
 from camsweep.platform.cli.options import (
     DEFAULT_STORE,
     Data,
+    FirstSeed,
     Names,
     ProfileName,
     Seeds,
@@ -17,6 +18,7 @@ from camsweep.platform.cli.options import (
     Weights,
     parse_duration,
     parse_settings,
+    parse_weights,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def run(
     data: Data = None,
     store: StoreUrl = DEFAULT_STORE,
     seeds: Seeds = None,
+    first_seed: FirstSeed = 0,
     settings: Settings = None,
     weights: Weights = None,
     address: Annotated[
@@ -50,7 +53,7 @@ def run(
     Examples:
       camsweep run cpn/table4 --profile embedded --store results --seeds 2
 
-      camsweep run cpn/fig6 --profile voc12 --data shards/voc12 --weights resnet50.pth
+      camsweep run cpn/fig6 --profile voc12 --data shards/voc12 --weights resnet38.pth
 
       camsweep run my_sweep.yaml --set epochs=3 --in-process --debug
     """
@@ -72,7 +75,16 @@ def run(
     for option, value in rays.items():
         if in_process and value is not None:
             raise InputError(f"{option}: is Ray's; leave it out with --in-process")
-    request = Request(names, profile, data, Store(store), seeds, parse_settings(settings), weights)
+    request = Request(
+        names,
+        profile,
+        data,
+        Store(store),
+        seeds,
+        parse_settings(settings),
+        parse_weights(weights),
+        first_seed,
+    )
     prepared = prepare(request)
     console = Console()
     counts = prepared.plan.counts()

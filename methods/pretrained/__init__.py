@@ -1,0 +1,1 @@
+"""Weight files of other projects: how they are read and what their tensors are called here."""

@@ -1,0 +1,236 @@
+"""What the tensors of a weight file are, and what they are called here.
+
+Known are the networks of SEAM (YudeWang/SEAM), CPN (Ferenas/CPN), AffinityNet's CAM
+(jiwoon-ahn/psa), SIPE (chenqi1126/SIPE) and IRN's CAM (jiwoon-ahn/irn), ImageNet weights of
+torchvision's ResNet-50 and -101 and of ResNet-38 (the MXNet original, or converted to the names of
+the released PyTorch code), and our own networks and backbones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from camsweep.methods.backbones import BACKBONES, build_backbone, without_storage
+from camsweep.shards.errors import InputError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Released names of everything that is not the backbone.
+HEADS = {
+    "fc8.weight": "classifier.weight",
+    "f8_3.weight": "correlation.low.weight",
+    "f8_4.weight": "correlation.high.weight",
+    "f9.weight": "correlation.g.weight",
+    "f10.weight": "correlation.phi.weight",
+    "classifier.weight": "classifier.weight",
+    "side1.weight": "hierarchy.side.0.weight",
+    "side2.weight": "hierarchy.side.1.weight",
+    "side3.weight": "hierarchy.side.2.weight",
+    "side4.weight": "hierarchy.side.3.weight",
+}
+IMAGENET_CLASSIFIER = ("fc.", "linear1000.")
+MXNET_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_var": "running_var",
+}
+# SIPE's and IRN's networks register their layers under these names a second time.
+ALIAS = re.compile(r"(stage\d+|backbone|newly_added)\.")
+# A backbone is recognised when this share of its tensors and the file's agree.
+ENOUGH = 0.7
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a weight file is.
+
+    Attributes:
+        name: ``seam``, ``torchvision-resnet50``, ...
+        title: the same in words, with its origin.
+        backbone: our name of its backbone.
+        method: the method whose whole network it is; None where that cannot be told.
+        whole: whether it holds more than a backbone.
+    """
+
+    name: str
+    title: str
+    backbone: str
+    method: str | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file's tensors under our names.
+
+    Attributes:
+        kind: what they are.
+        state: tensors by our names; those of a backbone alone have the backbone's own names.
+        official: the file's name of each tensor of ``state``.
+        left_out: names of ImageNet's classifier, which nothing here uses.
+        aliases: how many further names of tensors of ``state`` the file holds.
+    """
+
+    kind: Kind
+    state: dict[str, Tensor]
+    official: dict[str, str]
+    left_out: tuple[str, ...] = ()
+    aliases: int = 0
+
+    def named(self, name: str) -> str:
+        """One of our names as the file has it, or would have it."""
+        if name in self.official:
+            return self.official[name]
+        released = {ours: theirs for theirs, ours in HEADS.items() if theirs != ours}
+        if self.kind.name in ("seam", "cpn", "psa-cam", "sipe", "irn-cam"):
+            if name.startswith("backbone."):
+                old = "" if self.kind.backbone == "resnet38" else "resnet50."
+                return old + name.removeprefix("backbone.")
+            return name if self.kind.name == "irn-cam" else released.get(name, name)
+        return name
+
+
+def recognise(state: Mapping[str, Tensor], source: str) -> Known:
+    """Tell what a state dict is, and rename its tensors.
+
+    Args:
+        state: tensors by the file's names.
+        source: the file, for the error line.
+
+    Raises:
+        InputError: of no known network, or a second name does not hold the same tensor.
+    """
+    if any(key.startswith(("arg:", "aux:")) for key in state):
+        named = {key: _from_mxnet(key) for key in state}
+        style = "mxnet"
+    elif any(key.startswith("resnet50.") for key in state):
+        aliases = [key for key in state if ALIAS.match(key)]
+        first = {key: value for key, value in state.items() if key not in set(aliases)}
+        _check_aliases(first, {key: state[key] for key in aliases}, source)
+        named = {key: HEADS.get(key, key.replace("resnet50.", "backbone.", 1)) for key in first}
+        style = "resnet50."
+    elif any(key.startswith("backbone.") for key in state):
+        named, style = {key: key for key in state}, "camsweep"
+    elif any(key in state for key in HEADS):
+        named, style = {key: HEADS.get(key, f"backbone.{key}") for key in state}, "released"
+    else:
+        named, style = {key: key for key in state}, "bare"
+
+    renamed = {ours: state[theirs] for theirs, ours in named.items()}
+    official = {ours: theirs for theirs, ours in named.items()}
+    left_out: tuple[str, ...] = ()
+    if style in ("mxnet", "bare"):
+        left_out = tuple(official[k] for k in renamed if k.startswith(IMAGENET_CLASSIFIER))
+        renamed = {k: v for k, v in renamed.items() if not k.startswith(IMAGENET_CLASSIFIER)}
+    parts = {k.removeprefix("backbone."): v for k, v in renamed.items() if k not in HEADS.values()}
+    kind = _kind(style, nearest_backbone(parts), renamed.keys())
+    if kind is None:
+        raise InputError(
+            f"{source}: no known network (the first of {len(state)} tensors is "
+            f"{next(iter(state))}); known are SEAM, CPN, SIPE, IRN's and AffinityNet's CAM, "
+            "ResNet-38, torchvision's ResNet-50 and ResNet-101, and camsweep's own"
+        )
+    official = {ours: official[ours] for ours in renamed}
+    return Known(kind, renamed, official, left_out, len(state) - len(named))
+
+
+def nearest_backbone(state: Mapping[str, Tensor]) -> str | None:
+    """The backbone whose tensors are most like these in name and shape, if any is alike enough."""
+    given = {(k, tuple(v.shape)) for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    shares: dict[str, float] = {}
+    for name in BACKBONES:
+        own = set(backbone_shapes(name).items())
+        shares[name] = len(own & given) / len(own | given)
+        if shares[name] == 1:
+            return name
+    best = max(shares, key=lambda name: shares[name])
+    return best if shares[best] >= ENOUGH else None
+
+
+@cache
+def backbone_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a backbone's tensors by name, without the counters of batch norm."""
+    with without_storage():
+        state = build_backbone(name).state_dict()
+    return shapes(state)
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name, without the counters of batch norm, which frozen ones never use."""
+    return {k: tuple(v.shape) for k, v in state.items() if not k.endswith("num_batches_tracked")}
+
+
+def _kind(style: str, backbone: str | None, names: Iterable[str]) -> Kind | None:
+    """The kind of file by how its names look, its backbone and its other tensors."""
+    if backbone is None:
+        return None
+    names = set(names)
+    heads = names & set(HEADS.values())
+    title = {"resnet38": "ResNet-38", "resnet50": "ResNet-50", "resnet101": "ResNet-101"}
+    where = title.get(backbone, backbone)
+    if style == "camsweep":
+        return Kind("camsweep", f"a network of camsweep, {where}", backbone, None, True)
+    if style == "resnet50." and "hierarchy.side.0.weight" in heads:
+        return Kind("sipe", f"SIPE's network (released code), {where}", backbone, "sipe", True)
+    if style == "resnet50.":
+        return Kind("irn-cam", f"IRN's CAM network (released code), {where}", backbone, "cam", True)
+    if style == "released" and backbone == "resnet38":
+        for sign, method, text in (
+            ("correlation.phi.weight", "cpn", "CPN's network"),
+            ("correlation.g.weight", "seam", "SEAM's network"),
+            ("correlation.low.weight", "seam", "SEAM's network"),
+            ("classifier.weight", "cam", "AffinityNet's CAM network"),
+        ):
+            if sign in heads:
+                name = "psa-cam" if method == "cam" else method
+                return Kind(name, f"{text} (released code), {where}", backbone, method, True)
+    if style == "released":
+        return None
+    if style == "mxnet":
+        return Kind("mxnet-resnet38", f"{where}, ImageNet, MXNet's names", backbone)
+    if backbone == "small":
+        return Kind("small", "camsweep's small backbone", backbone)
+    if backbone == "resnet38":
+        return Kind("resnet38", f"{where}, ImageNet, names of the released PyTorch code", backbone)
+    return Kind(f"torchvision-{backbone}", f"{where}, torchvision's names", backbone)
+
+
+def _from_mxnet(key: str) -> str:
+    """``aux:bn2b1_branch2a_moving_mean`` -> ``b2_1.bn_branch2a.running_mean``.
+
+    Unknown names stay as they are and are reported as unknown.
+    """
+    name = key.removeprefix("arg:").removeprefix("aux:")
+    norms = "|".join(MXNET_NORM)
+    found = re.fullmatch(rf"(res|bn)(\d)(a|b(\d+))_(branch\w+?)_(weight|{norms})", name)
+    if found:
+        sort, stage, _, index, branch, leaf = found.groups()
+        block = f"b{stage}" + (f"_{index}" if index else "")
+        layer = "conv" if sort == "res" else "bn"
+        return f"{block}.{layer}_{branch}.{MXNET_NORM.get(leaf, leaf)}"
+    found = re.fullmatch(rf"(conv1a|bn7|linear1000)_(weight|bias|{norms})", name)
+    if found:
+        return f"{found[1]}.{MXNET_NORM.get(found[2], found[2])}"
+    return key
+
+
+def _check_aliases(state: Mapping[str, Tensor], aliases: Mapping[str, Tensor], source: str) -> None:
+    """Every second name must hold a tensor that is there under its first name too."""
+    by_shape: dict[torch.Size, list[Tensor]] = {}
+    for value in state.values():
+        by_shape.setdefault(value.shape, []).append(value)
+    for key, value in aliases.items():
+        twins = by_shape.get(value.shape, [])
+        same = any(value.data_ptr() == twin.data_ptr() for twin in twins)
+        if not same and not any(torch.equal(value, twin) for twin in twins):
+            raise InputError(
+                f"{source}: {key} must be a second name of a tensor under resnet50., side or "
+                "classifier, but holds another one"
+            )

@@ -1,0 +1,143 @@
+"""What one pass over the images counts: thresholds, estimated labels, the no-skill floor."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camsweep.methods.backbones import Features
+from camsweep.methods.base import Method, Output, load_method, make_config
+from camsweep.platform.evaluation import Evaluation, evaluate
+
+CLASSES = ("background", "a", "b", "c")
+
+
+class Reader:
+    """Four pictures of one size, each with two classes and some ignored pixels."""
+
+    manifest = SimpleNamespace(classes=CLASSES)
+    root, split = "nowhere", "val"
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(3)
+        self.labels = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], np.float32)
+        self.keys = ["i0", "i1", "i2", "i3"]
+        self.images = rng.integers(0, 256, (4, 24, 24, 3), dtype=np.uint8)
+        self.masks = np.zeros((4, 24, 24), np.uint8)
+        for mask, label in zip(self.masks, self.labels, strict=True):
+            present = np.flatnonzero(label) + 1
+            mask[:] = rng.choice([0, *present, 255], size=(24, 24), p=[0.5, 0.2, 0.2, 0.1])
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return SimpleNamespace(image=self.images[index], mask=self.masks[index])
+
+
+class Net(nn.Module):
+    """Scores that are a fixed function of the picture."""
+
+    def forward(self, images: Tensor) -> Output:
+        scores = images * 2
+        return Output(scores, Features((scores, scores), scores, (scores,) * 4))
+
+
+def own_maps(
+    net: nn.Module, images: Tensor, output: Output, labels: Tensor, config: Any
+) -> dict[str, Tensor]:
+    """A background and the foreground scores, of the label's classes."""
+    scores = output.scores.relu().square() * labels[:, :, None, None]
+    return {"refined": torch.cat([images.mean(1, keepdim=True).abs(), scores], 1)}
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[Evaluation, Evaluation]:
+    cam = load_method("cam")
+
+    class Config(cam.config):  # type: ignore[name-defined, misc]
+        @property
+        def refines(self) -> bool:
+            return True
+
+    fake = Method("cam", "fake", Config, cam.build, cam.losses, own_maps)
+    values: dict[str, Any] = {
+        "method": "cam", "backbone": "small", "pretrain": "none", "scales": [1.0, 0.5],
+        "flip_test": False, "normalise": "max",
+    }  # fmt: skip
+    return (
+        evaluate(fake, Net(), Reader(), Config(**values)),  # type: ignore[arg-type]
+        evaluate(fake, Net(), Reader(), Config(**values, pseudo_labels="threshold")),  # type: ignore[arg-type]
+    )
+
+
+def counted(predicted: Any, reader: Reader) -> Any:
+    """tp, fp, fn by class over the set, pixel by pixel."""
+    keep = reader.masks != 255
+    truth, guess = reader.masks[keep], predicted[keep]
+    return np.array(
+        [
+            ((truth == c) & (guess == c), (truth != c) & (guess == c), (truth == c) & (guess != c))
+            for c in range(4)
+        ]
+    ).sum(-1)
+
+
+def test_estimated_labels_are_the_argmax_with_the_maps_own_background(both: Any) -> None:
+    estimated, _ = both
+    assert estimated.headline == "estimated"
+    reader = Reader()
+    from camsweep.methods.inference import localize
+
+    cam = load_method("cam")
+    fake = Method("cam", "fake", cam.config, cam.build, cam.losses, own_maps)
+    config = make_config(
+        {
+            "method": "cam", "backbone": "small", "pretrain": "none", "scales": [1.0, 0.5],
+            "flip_test": False, "normalise": "max",
+        }
+    )  # fmt: skip
+    found = [
+        maps["refined"]["all"].numpy().argmax(0)
+        for _, maps, _ in localize(fake, Net(), reader, config)
+    ]
+    wanted = counted(np.stack(found), reader)
+    np.testing.assert_array_equal(estimated.curves["estimated", "all"][0], wanted)
+    np.testing.assert_array_equal(estimated.images.sum(0), wanted)
+    metrics = estimated.metrics()
+    assert metrics["miou"] == pytest.approx(metrics["miou_estimated"])
+    assert "threshold" not in metrics
+
+
+def test_thresholds_take_the_place_of_the_background(both: Any) -> None:
+    estimated, threshold = both
+    assert threshold.headline == "refined"
+    metrics = threshold.metrics()
+    assert metrics["miou"] == pytest.approx(metrics["miou_refined"])
+    assert metrics["miou_estimated"] == estimated.metrics()["miou_estimated"]
+    assert 0 <= metrics["threshold"] < 1
+    maps = {key[0] for key in threshold.curves}
+    assert maps == {"raw", "refined", "estimated"}
+    assert set(threshold.curve_columns("t")["map"]) == {"raw", "refined"}
+
+
+def test_the_floor_is_the_better_of_nothing_and_everything(both: Any) -> None:
+    reader = Reader()
+    first = np.stack([np.full((24, 24), np.flatnonzero(label)[0] + 1) for label in reader.labels])
+    found = []
+    for guess in (np.zeros_like(first), first):
+        tp, fp, fn = counted(guess, reader).T
+        found.append(np.nanmean(tp / np.maximum(tp + fp + fn, 1)))
+    assert both[0].metrics()["miou_floor"] == pytest.approx(max(found))
+
+
+def test_pictures_keep_the_final_and_the_raw_map(both: Any) -> None:
+    pictures = both[0].pictures
+    assert {name.split("/")[1] for name in pictures} == {"image", "mask", "map", "raw"}
+    assert pictures["i0/map"].shape == pictures["i0/raw"].shape == (1, 24, 24)
+    assert not torch.equal(pictures["i0/map"], pictures["i0/raw"])
