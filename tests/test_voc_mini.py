@@ -1,0 +1,83 @@
+"""Every method, end to end, on real images under the smoke profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from camsweep.methods.base import method_names
+from camsweep.platform.attempts import make_jobs, run_job
+from camsweep.platform.run import Request, prepare
+from camsweep.reports.build import Request as ReportRequest
+from camsweep.reports.build import build as build_report
+from camsweep.shards.sources.voc import voc_source
+from camsweep.shards.writer import build
+from camsweep.sweeps.results import (
+    artefact_name,
+    load_curves,
+    load_epochs,
+    load_images,
+    load_trials,
+)
+from camsweep.sweeps.store import Store
+
+#: One arm a method, and both variants of PPL.
+ARMS = ("CAM", "SEAM", "CPN", "SIPE", "PPL, implicit", "PPL, explicit", "CPMC (our reading)")
+
+
+@pytest.fixture(scope="module")
+def ran(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Any]]:
+    folder = tmp_path_factory.mktemp("voc-mini")
+    build(voc_source(shared / "voc-mini"), folder / "data")
+    store = Store(str(folder / "store"))
+    request = Request(
+        ["leaderboard/methods"],
+        "smoke",
+        str(folder / "data"),
+        store,
+        seeds=1,
+        settings={"scales": [1.0]},
+        only={"leaderboard/methods": ARMS},
+    )
+    prepared = prepare(request)
+    rows: list[Any] = []
+    for job in make_jobs(prepared.plan.to_run):
+        run_job(job, prepared.context, lambda progress: None, rows.append, reraise=True)
+    return store, rows
+
+
+def test_every_method_is_done(ran: tuple[Store, list[Any]]) -> None:
+    _, rows = ran
+    assert {row["method"] for row in rows} == set(method_names())
+    assert [row["status"] for row in rows] == ["done"] * len(ARMS)
+
+
+def test_losses_fall(ran: tuple[Store, list[Any]]) -> None:
+    store, rows = ran
+    for row in rows:
+        epochs = load_epochs(store, [row["id"]]).to_pylist()
+        assert len(epochs) == 2, row["method"]
+        assert epochs[1]["loss.cls"] < epochs[0]["loss.cls"], row["method"]
+
+
+def test_artefacts_are_complete(ran: tuple[Store, list[Any]]) -> None:
+    store, rows = ran
+    assert set(load_trials(store)["id"].to_pylist()) == {row["id"] for row in rows}
+    for row in rows:
+        for load in (load_epochs, load_images, load_curves):
+            assert load(store, [row["id"]]).num_rows > 0, (row["method"], load.__name__)
+        for name in ("weights.safetensors", "pictures.safetensors"):
+            owner = row["stage.train"] if name.startswith("weights") else row["id"]
+            assert store.exists(artefact_name(owner, name)), (row["method"], name)
+        assert 0 < row["metric.miou_floor"] < 1
+        assert 0 <= row["metric.miou"] <= 1
+
+
+def test_the_report_shows_them(ran: tuple[Store, list[Any]], tmp_path: Path) -> None:
+    store, _ = ran
+    build_report(ReportRequest(store=store.url, out=tmp_path / "report", command="camsweep report"))
+    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    for name in ("SEAM", "SIPE", "PPL", "CPMC (our reading)"):
+        assert name in text
