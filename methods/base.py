@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor, nn
 
 from camsweep.methods.backbones import Features
@@ -21,6 +21,11 @@ from camsweep.shards.validation import first_problem
 
 Stage = Literal["pretrain", "train", "localize", "evaluate"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+_SWITCH = TypeAdapter(bool)
+
+#: Backbones with a bias that learns: that of batch norm, frozen in the others.
+TRAINED_BIASES = ("resnet50", "resnet101")
 
 
 def setting(default: Any, *, stage: Stage, help: str, **constraints: Any) -> Any:
@@ -38,6 +43,19 @@ def setting(default: Any, *, stage: Stage, help: str, **constraints: Any) -> Any
     return Field(default, description=help, json_schema_extra={"stage": stage}, **constraints)
 
 
+def switched(model: type[BaseModel], values: Mapping[str, Any], name: str) -> bool:
+    """Whether a switch is on in values that are not checked yet; its default where it is not named.
+
+    ``1`` and ``"true"`` are on, as they will be after the check; what is no switch at all counts as
+    on and is refused there.
+    """
+    value = values.get(name, model.model_fields[name].default)
+    try:
+        return _SWITCH.validate_python(value)
+    except ValidationError:
+        return True
+
+
 @dataclass(frozen=True)
 class SuperpixelSettings:
     """What the training needs from ``camsweep.shards.superpixels``."""
@@ -50,8 +68,9 @@ class SuperpixelSettings:
 class TrialConfig(BaseModel):
     """The settings that all methods share; one flat, frozen model a trial.
 
-    The defaults are the training and test settings of CPN's released code (methods CPN, SEAM and
-    their baseline): lr 0.01, crop 448, long side 448..768, batch 4, 8 epochs, tests at 4 scales.
+    The defaults are the training and test settings of CPN's released code: lr 0.01, crop 448, long
+    side 448..768, batch 4, 8 epochs, tests at 4 scales. SEAM and its baseline differ by their batch
+    of 8; SIPE and the ResNet-50 baseline have a recipe of their own (``methods.recipes``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -110,6 +129,11 @@ class TrialConfig(BaseModel):
     normalise: Literal["max", "minmax"] = setting(
         "minmax", stage="localize", help="summed maps by their maximum, or min-max (SEAM, CPN)"
     )
+    upsample: Literal["aligned", "irn"] = setting(
+        "aligned",
+        stage="localize",
+        help="maps to the picture's size: SEAM's and CPN's way, or IRN's",
+    )
 
     map: Literal["final", "raw", "refined", "is_cam"] = setting(
         "final", stage="evaluate", help="map of the headline metric; final = the last one made"
@@ -166,13 +190,18 @@ class TrialConfig(BaseModel):
             names.add("weights_sha256")
         if self.resize_max == 0:
             names.add("resize_min")
+        if self.backbone not in TRAINED_BIASES:
+            names |= {"bias_lr_factor", "bias_decay"}
         if len(self.map_names()) == 1:
             names.add("map")
         return names
 
     def active(self) -> dict[str, Any]:
         """JSON-ready values of all fields that matter: what ids are made of."""
-        return self.model_dump(mode="json", exclude=self.inactive())
+        found = self.model_dump(mode="json", exclude=self.inactive())
+        if "map" in found:
+            found["map"] = self.headline  # `final` is one of the others
+        return found
 
     @classmethod
     def stages(cls) -> dict[str, Stage]:

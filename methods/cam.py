@@ -15,29 +15,14 @@ from camsweep.methods.backbones import build_backbone
 from camsweep.methods.base import Batch, Method, Output, setting
 from camsweep.methods.compose import ComposedConfig
 from camsweep.methods.losses import classification
-
-#: IRN's recipe, as methods.sipe has it too: batch 16, 5 epochs, crop 512, lr 0.1, no jitter.
-IRN_RECIPE: dict[str, Any] = {
-    "backbone": "resnet50",
-    "crop": 512,
-    "resize_min": 320,
-    "resize_max": 640,
-    "jitter": (0.0, 0.0, 0.0, 0.0),
-    "epochs": 5,
-    "batch": 16,
-    "lr": 0.1,
-    "momentum": 0.0001,
-    "weight_decay": 0.0001,
-    "bias_lr_factor": 1.0,
-    "bias_decay": True,
-    "normalise": "max",
-}
+from camsweep.methods.recipes import IrnRecipe, recipe_values
 
 
 class CamConfig(ComposedConfig):
     """The baseline's settings: those of its form, where nothing else is said."""
 
     method: Literal["cam"] = setting("cam", stage="train", help="file in camsweep/methods")
+    batch: int = setting(8, stage="train", help="images a step", ge=1)
     form: Literal["resnet38", "resnet50"] = setting(
         "resnet38", stage="train", help="whose recipe fills what was not set: SEAM's or IRN's"
     )
@@ -46,7 +31,7 @@ class CamConfig(ComposedConfig):
     @classmethod
     def _recipe_of_the_form(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("form") == "resnet50":
-            return {**IRN_RECIPE, **values}
+            return {**recipe_values(IrnRecipe), **values}
         return values
 
     def inactive(self) -> set[str]:

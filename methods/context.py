@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camsweep.methods.normalize import EPS, normalise_test
-from camsweep.methods.prototypes import BLOCK, class_prototypes, prototype_maps
+from camsweep.methods.correlation import like_mean
+from camsweep.methods.normalize import normalise_test
+from camsweep.methods.prototypes import class_prototypes, prototype_maps
 
 
 def spread(maps: Tensor, features: Tensor, tau: float = 0.0) -> Tensor:
     """Every place takes the mean of the maps over the places that are like it.
 
     The weights are cosines above ``tau``, divided by their sum, as in SEAM's PCM (tau 0) and POT
-    (tau 0.8). They are made a block of places at a time, so memory at test time stays near
-    ``BLOCK`` entries whatever the size.
+    (tau 0.8).
 
     Args:
         maps: [N, C, h, w].
@@ -33,18 +33,8 @@ def spread(maps: Tensor, features: Tensor, tau: float = 0.0) -> Tensor:
     """
     with torch.autocast(features.device.type, enabled=False):
         points = F.normalize(features.float().flatten(2), dim=1)
-        flat = maps.float().flatten(2)
-        # One more row of ones: its product is each place's sum of weights.
-        values = torch.cat([flat, torch.ones_like(flat[:, :1])], 1)
-        step = max(1, BLOCK // (len(points) * points.shape[2]))
-        sums = torch.cat(
-            [
-                values @ F.threshold(points.transpose(1, 2) @ places, tau, 0.0)
-                for places in points.split(step, 2)
-            ],
-            2,
-        )
-        return (sums[:, :-1] / (sums[:, -1:] + EPS)).unflatten(2, maps.shape[-2:])
+        found = like_mean(maps.float().flatten(2), points, tau)
+        return found.unflatten(2, maps.shape[-2:])
 
 
 def refine(maps: Tensor, features: Tensor, steps: int, tau: float = 0.0) -> Tensor:
@@ -85,7 +75,7 @@ def disputed_regions(
         prototype: G [N, C, h, w] within 0..1, divided by its maximum.
         mask: where a class may be, 0 and 1, [N, C, h, w] or [N, C, 1, 1].
         t_high: 0..1.
-        t_low: 0..1, at most ``t_high``.
+        t_low: 0..1, at most ``t_high`` where false negatives are looked at.
     """
     best = prototype.argmax(1, keepdim=True)
     classes = torch.arange(prototype.shape[1], device=best.device)[:, None, None]

@@ -9,26 +9,78 @@ from torch import Tensor, nn
 from camsweep.methods.backbones import Features
 from camsweep.methods.normalize import EPS
 
+# Entries of one block of an affinity: 48 MiB of float32, whatever the number of places. More than
+# 32 MiB, as glibc then gives it back at once; smaller ones (33 of them at 94 x 125 places) broke
+# its heap into pieces that together were as large as the whole affinity.
+BLOCK = 12 << 20
+
+
+def like_sums(values: Tensor, points: Tensor, tau: float = 0.0) -> Tensor:
+    """For each place the values of all places, weighed by their affinity to it and summed.
+
+    The affinity of two places is the product of their features where it is above ``tau``, else 0.
+    Its columns do not depend on each other, so without a gradient they are made a block at a time;
+    a gradient would keep all blocks anyway.
+
+    Args:
+        values: float32 [N, V, P].
+        points: float32 [N, D, P].
+        tau: 0..1.
+
+    Returns:
+        [N, V, P].
+    """
+    count, _, places = points.shape
+    kept = torch.is_grad_enabled() and (values.requires_grad or points.requires_grad)
+    step = places if kept else max(1, BLOCK // (count * places))
+    rows = points.transpose(1, 2)
+    return torch.cat(
+        [
+            # In place no second block is needed; a threshold's gradient needs one, ReLU's does not.
+            values @ F.threshold(rows @ columns, tau, 0.0, inplace=not kept)
+            if tau > 0
+            else values @ F.relu_(rows @ columns)
+            for columns in points.split(step, 2)
+        ],
+        2,
+    )
+
+
+def like_mean(maps: Tensor, unit: Tensor, tau: float = 0.0) -> Tensor:
+    """For each place the mean of the maps over the places like it, weighed by their cosine.
+
+    Args:
+        maps: float32 [N, C, P].
+        unit: float32 [N, D, P] of length 1 by place.
+        tau: cosines up to it count as 0, 0..1.
+
+    Returns:
+        [N, C, P].
+    """
+    # One more row of ones: its sum is each place's sum of weights.
+    sums = like_sums(torch.cat([maps, torch.ones_like(maps[:, :1])], 1), unit, tau)
+    return sums[:, :-1] / (sums[:, -1:] + EPS)
+
 
 def pcm(maps: Tensor, embedded: Tensor) -> Tensor:
     """Pixel correlation module: each place takes the map values of places with like features.
 
-    Affinity is ReLU of the cosine (L2, though the papers write an L1 norm), columns sum to 1.
+    Affinity is ReLU of the cosine (L2, though the papers write an L1 norm), columns sum to 1. In
+    float32 always: min-max normalisation magnifies what bfloat16 rounds, as refined maps are flat.
 
     Args:
         maps: [N, C, H', W'], resized to the features' size.
         embedded: g(X) [N, D, H, W].
 
     Returns:
-        [N, C, H, W].
+        Float32 [N, C, H, W].
     """
-    n, _, height, width = embedded.shape
-    spread = resize(maps, (height, width)).flatten(2)
-    unit = embedded.flatten(2)
-    unit = unit / (unit.norm(dim=1, keepdim=True) + EPS)
-    affinity = F.relu(unit.transpose(1, 2) @ unit)
-    # Dividing the product by the column sums is the same as dividing the affinity, and cheaper.
-    return ((spread @ affinity) / (affinity.sum(1, keepdim=True) + EPS)).view(n, -1, height, width)
+    height, width = embedded.shape[-2:]
+    with torch.autocast(embedded.device.type, enabled=False):
+        flat = resize(maps.float(), (height, width)).flatten(2)
+        places = embedded.float().flatten(2)
+        unit = places / (places.norm(dim=1, keepdim=True) + EPS)
+        return like_mean(flat, unit).unflatten(2, (height, width))
 
 
 def spatial_gather(features: Tensor, maps: Tensor) -> Tensor:
@@ -39,10 +91,11 @@ def spatial_gather(features: Tensor, maps: Tensor) -> Tensor:
         maps: [N, C, H, W].
 
     Returns:
-        Z [N, D, C].
+        Z, float32 [N, D, C].
     """
-    weights = maps.flatten(2).softmax(-1)
-    return features.flatten(2) @ weights.transpose(1, 2)
+    with torch.autocast(features.device.type, enabled=False):
+        weights = maps.float().flatten(2).softmax(-1)
+        return features.float().flatten(2) @ weights.transpose(1, 2)
 
 
 def prcm(classes: Tensor, embedded: Tensor, layout: str) -> Tensor:
@@ -55,12 +108,14 @@ def prcm(classes: Tensor, embedded: Tensor, layout: str) -> Tensor:
             [N, C, D], as the released code does, which mixes classes and channels.
 
     Returns:
-        [N, C, H, W]; every map sums to 1.
+        Float32 [N, C, H, W]; every map sums to 1.
     """
     n, depth, count = classes.shape
-    query = classes.reshape(n, count, depth) if layout == "code" else classes.transpose(1, 2)
-    likeness = (query @ embedded.flatten(2)) * count**-0.5
-    return likeness.softmax(-1).view(n, count, *embedded.shape[-2:])
+    with torch.autocast(embedded.device.type, enabled=False):
+        classes = classes.float()
+        query = classes.reshape(n, count, depth) if layout == "code" else classes.transpose(1, 2)
+        likeness = (query @ embedded.float().flatten(2)) * count**-0.5
+        return likeness.softmax(-1).view(n, count, *embedded.shape[-2:])
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -125,14 +180,17 @@ class Correlation(nn.Module):
         return torch.cat(parts, 1)
 
     def refine(self, maps: Tensor, features: Tensor) -> Tensor:
-        """Y~ [N, C, H, W] of prepared maps (``normalize.correlation_input``) at X's size."""
-        embedded = self.g(features)
+        """Y~ [N, C, H, W] of prepared maps (``normalize.correlation_input``) at X's size.
+
+        Under autocast only the 1 x 1 convolutions run in bfloat16.
+        """
+        embedded = self.g(features).float()
         places = embedded.flatten(2)
         refined = pcm(maps, centred(places).view_as(embedded) if self.centre else embedded)
         if not self.use_prcm:
             return refined
         gathered = spatial_gather(features, maps)
-        classes = self.phi(gathered.unsqueeze(-1)).squeeze(-1)
+        classes = self.phi(gathered.unsqueeze(-1)).squeeze(-1).float()
         if self.centre:
             # Centred embeddings keep their sign: a ReLU would undo half of the centring.
             classes, embedded = centred(classes), centred(places).view_as(embedded)

@@ -32,7 +32,14 @@ from camsweep.methods.prototypes import class_maps, class_mask, weigh_background
 from camsweep.methods.sipe import SipeConfig
 
 _LOCAL = frozenset({"t_high", "t_low", "gamma", "min_region"})
-_PARTS = _LOCAL | {"tau", "global_prototype", "false_negatives", "false_positives"}
+_PARTS = _LOCAL | {
+    "refine_steps",
+    "context",
+    "tau",
+    "global_prototype",
+    "false_negatives",
+    "false_positives",
+}
 _PROTOTYPES = frozenset(
     {"seeds", "seed_threshold", "attenuation", "background_weight", "proto_features", "bpm"}
 )
@@ -105,7 +112,9 @@ class CpmcConfig(SipeConfig):
     def _own_maps_in_order(self) -> CpmcConfig:
         if self.ipe:
             raise ValueError("ipe: true is not for cpmc, which makes prototype maps of its own")
-        if self.t_low > self.t_high:
+        if self.refine_steps and self.context == "learned" and not self.gsc:
+            raise ValueError("context: learned needs gsc: true, which trains it; set features")
+        if self.false_negatives and self.t_low > self.t_high:
             raise ValueError(f"t_low must be at most t_high ({self.t_high:g})")
         return self
 
@@ -117,15 +126,13 @@ class CpmcConfig(SipeConfig):
     def stages_now(self) -> dict[str, Stage]:
         """Without the mutual loss its parts change nothing before the localization."""
         found = super().stages_now()
-        if self.gsc:
-            return found
-        # g is a layer of the network, so whether there is one belongs to the training.
-        layers = set() if self.context == "learned" else {"refine_steps", "context"}
-        return found | dict.fromkeys(_PARTS | layers, "localize")
+        return found if self.gsc else found | dict.fromkeys(_PARTS, "localize")
 
     def inactive(self) -> set[str]:
         """Fields that cannot change the outcome under the other values."""
         used = {"attenuation", "pseudo_labels"} if self.refines else set()
+        if self.refine_steps:
+            used.add("proto_features")  # what the context is made of, and the grid of the maps
         if self.global_prototype:
             used |= {"seeds", "proto_features", "bpm"}
             used.add("seed_threshold" if self.seeds == "threshold" else "background_weight")

@@ -25,7 +25,8 @@ class CpnConfig(CorrelationConfig):
 
     Where both disagree see ``PairConfig`` and ``CorrelationConfig``. A part that was not named goes
     off with the part it needs (``pair: false`` takes TCP, CPCR and OHEM along); one that is named
-    ``true`` without it is refused. CPCR needs PCM because its raw maps are detached.
+    ``true`` without it is refused. CPCR needs PCM because its raw maps are detached; PCM needs a
+    term that trains it: CPCR, TCP or the min-pooling term.
     """
 
     NEEDS: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -33,6 +34,9 @@ class CpnConfig(CorrelationConfig):
         ("cpcr", "pair"),
         ("cpcr", "pcm"),
         ("ohem", "cpcr"),
+    )
+    NEEDS_ANY: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = (
+        ("pcm", ("min_pool", "tcp", "cpcr")),
     )
 
     method: Literal["cpn"] = setting("cpn", stage="train", help="file in camsweep/methods")

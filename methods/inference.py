@@ -135,7 +135,10 @@ def _localize_group(
         for key, maps in scales.items():
             # One transfer a group and map, not one a class.
             full = torch.zeros(*backed[name].shape, *size)
-            full[backed[name]] = normalise_test(maps, config.normalise).cpu()
+            # A background is compared with the others as it is: min-max would move it (SIPE).
+            own_background = backed[name].shape != labels.shape
+            how = "max" if own_background else config.normalise
+            full[backed[name]] = normalise_test(maps, how).cpu()
             for result, own in zip(results, full, strict=True):
                 result[name][key] = own
     return results
@@ -160,9 +163,16 @@ def _scale_maps(
     output = net(views(inputs, config))
     for name, maps in view_maps(output).items():
         for mirrored, part in enumerate(maps.split(len(inputs))):
-            # Two steps as released: the network's own upsampling, then to the picture's size.
-            own = resize(part[seen][:, None].float(), (inputs.shape[-2], inputs.shape[-1]))
-            yield name, _to_size(own.flip(-1) if mirrored else own, size), present
+            own = part[seen][:, None].float()
+            own = own.flip(-1) if mirrored else own
+            if config.upsample == "aligned":
+                # Two steps: to the network's input as inside of it, then to the picture's size.
+                own = _to_size(resize(own, (inputs.shape[-2], inputs.shape[-1])), size)
+            else:
+                # At once, to the next multiple of the stride, of which the picture is cut.
+                whole = (-(-size[0] // 16) * 16, -(-size[1] // 16) * 16)
+                own = _to_size(own, whole)[..., : size[0], : size[1]]
+            yield name, own, present
     joint = joint_maps(method, net, inputs, output, labels.to(inputs.device), config)
     for name, maps in joint.items():
         ground = torch.ones_like(present[:, :1])

@@ -16,7 +16,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from camsweep.methods.base import Batch, Output, Stage, TrialConfig, setting
+from camsweep.methods.base import Batch, Output, Stage, TrialConfig, setting, switched
 from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import background, normalise_test
 from camsweep.methods.prototypes import (
@@ -85,7 +85,7 @@ class IpeConfig(TrialConfig):
         if not isinstance(values, dict):
             return values
         filled = dict(values)
-        trained = filled.get("gsc", cls.model_fields["gsc"].default) is True
+        trained = switched(cls, filled, "gsc")
         kind = filled.setdefault("proto_features", "hierarchical" if trained else "semantic")
         filled.setdefault("seed_features", kind)
         return filled

@@ -13,7 +13,14 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from camsweep.methods import losses as terms
-from camsweep.methods.base import Batch, Output, SuperpixelSettings, TrialConfig, setting
+from camsweep.methods.base import (
+    Batch,
+    Output,
+    SuperpixelSettings,
+    TrialConfig,
+    setting,
+    switched,
+)
 from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import max_norm
 from camsweep.methods.patches import Pair, cell_size, grid_pair, superpixel_pair
@@ -33,8 +40,9 @@ class PairConfig(TrialConfig):
     that is named ``true`` without it is refused.
     """
 
-    #: Which part cannot be on without which.
+    #: Which part cannot be on without which, and which not without any of several.
     NEEDS: ClassVar[tuple[tuple[str, str], ...]] = (("tcp", "pair"),)
+    NEEDS_ANY: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
 
     patches: Literal["grid", "superpixel"] = setting(
         "superpixel", stage="train", help="shape of the patches"
@@ -77,8 +85,8 @@ class PairConfig(TrialConfig):
         filled = dict(values)
         if filled.get("patches") == "grid":
             filled.setdefault("lam", "cells")
-        for part, base in cls.NEEDS:
-            if filled.get(base, cls.model_fields[base].default) is False:
+        for part, bases in (*_single(cls.NEEDS), *cls.NEEDS_ANY, *_single(cls.NEEDS)):
+            if not any(switched(cls, filled, base) for base in bases):
                 filled.setdefault(part, False)
         return filled
 
@@ -89,14 +97,15 @@ class PairConfig(TrialConfig):
 
     @model_validator(mode="after")
     def _parts_with_what_they_need(self) -> PairConfig:
-        for part, base in self.NEEDS:
-            if getattr(self, part) and not getattr(self, base):
-                raise ValueError(f"{part}: true needs {base}: true; set {part}: false")
+        for part, bases in (*_single(self.NEEDS), *self.NEEDS_ANY):
+            if getattr(self, part) and not any(getattr(self, base) for base in bases):
+                wanted = " or ".join(f"{base}: true" for base in bases)
+                raise ValueError(f"{part}: true needs {wanted}; set {part}: false")
         return self
 
     def superpixels(self) -> SuperpixelSettings | None:
         """SLIC's settings, where superpixel pairs are drawn."""
-        if not self.pair or self.patches == "grid":
+        if not self.pair or self.patches == "grid" or self.epochs == 0:
             return None
         return SuperpixelSettings(self.s_n, self.compactness, self.superpixel_scaling)
 
@@ -120,6 +129,10 @@ class PairConfig(TrialConfig):
     def ramped(self, progress: float) -> float:
         """The factor 0..1 of the consistency terms at ``progress`` 0..1 of the training."""
         return min(1.0, progress / self.ramp) if self.ramp > 0 else 1.0
+
+
+def _single(rules: tuple[tuple[str, str], ...]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(part, (base,)) for part, base in rules]
 
 
 def draw_pair(batch: Batch, config: PairConfig) -> Pair:

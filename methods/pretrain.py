@@ -87,7 +87,7 @@ def pretrain_embedded(
         threads: CPU threads of torch; other numbers may round differently.
 
     Returns:
-        State dict of a `SmallNet` (float32, CPU) for `SmallNet.load_pretrained`.
+        State dict of a `SmallNet` (float32, CPU) for `weights.load_into`.
 
     Raises:
         InputError: Fewer images than one batch.

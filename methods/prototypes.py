@@ -12,13 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camsweep.methods.correlation import resize
+from camsweep.methods.correlation import like_sums, resize
 from camsweep.methods.normalize import EPS, background, normalise_test
 
 # Outputs of the 1 x 1 convolutions on the four levels as published, for levels at least that wide.
 HIERARCHY_WIDTHS = (128, 128, 256, 256)
-# Entries of one block of the affinity, 32 MB: what the seeds need beside their inputs.
-BLOCK = 1 << 23
 # Bound of the norms in a cosine, as in torch's own.
 TINY = 1e-8
 
@@ -119,9 +117,7 @@ def class_maps(
 def structure_similarity(features: Tensor, maps: Tensor) -> Tensor:
     """C_k(i): soft IoU of what place i resembles and of class k's map (SIPE eq. 3 and 4).
 
-    The affinity is built a block of columns at a time and its normalisation is moved to the maps,
-    so memory stays near ``BLOCK`` entries whatever the size. Gives no gradient: it only makes
-    seeds.
+    The normalisation of the affinity is moved to the maps. Gives no gradient: it only makes seeds.
 
     Args:
         features: [N, D, h, w], of any length.
@@ -131,25 +127,16 @@ def structure_similarity(features: Tensor, maps: Tensor) -> Tensor:
         Float32 [N, C, h, w] within 0..1.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        n, _, height, width = features.shape
         points = features.float().flatten(2)
         inverse = 1 / (points.norm(dim=1, keepdim=True) + EPS)
         flat = maps.float().flatten(2)
         # One more row of ones: its product is each place's total affinity.
         weights = torch.cat([flat, torch.ones_like(flat[:, :1])], 1) * inverse
-        step = max(1, BLOCK // (n * height * width))
-        sums = torch.cat(
-            [
-                weights @ F.relu_(points.transpose(1, 2) @ columns)
-                for columns in points.split(step, 2)
-            ],
-            2,
-        )
-        sums = sums * inverse
+        sums = like_sums(weights, points) * inverse
         inside, reach = sums[:, :-1], sums[:, -1:]
         union = reach + flat.sum(2, keepdim=True) - inside
         # A place without any feature resembles nothing, itself included.
-        return (inside / union.clamp_min(EPS)).view(n, -1, height, width)
+        return (inside / union.clamp_min(EPS)).unflatten(2, features.shape[-2:])
 
 
 def weigh_background(maps: Tensor, weight: float) -> Tensor:

@@ -25,7 +25,7 @@ class SeamConfig(CorrelationConfig):
 
     ``prcm: true`` is SEAM* of CPN's table 1 (55.71). A part that was not named goes off with the
     part it needs; one that is named ``true`` without it is refused. ECR needs PCM because its raw
-    maps give no gradient.
+    maps give no gradient; PCM needs a term that trains it, ECR or the min-pooling term.
     """
 
     NEEDS: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -35,6 +35,8 @@ class SeamConfig(CorrelationConfig):
         ("ecr", "pcm"),
         ("ohem", "ecr"),
     )
+    #: Composed TCP (``pair: true``) compares raw maps.
+    NEEDS_ANY: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = (("pcm", ("min_pool", "ecr")),)
 
     method: Literal["seam"] = setting("seam", stage="train", help="file in camsweep/methods")
     batch: int = setting(8, stage="train", help="images a step", ge=1)

@@ -212,10 +212,13 @@ def _run_epoch(
         optimiser.step()
         now = time.perf_counter()
         part.steps, part.seconds, clock = step + 1, part.seconds + now - clock, now
-        if saver.due() and part.steps < run.steps:
-            saver.save(part.steps, part)
-    if not all(bool(torch.isfinite(p).all()) for p in parameters):
-        raise TrainingDiverged(epoch, run.steps - 1, "weights")
+        last = part.steps == run.steps
+        if last or saver.due():
+            # Broken weights must not be kept: every resume would find them broken.
+            if not all(bool(torch.isfinite(p).all()) for p in parameters):
+                raise TrainingDiverged(epoch, step, "weights")
+            if not last:
+                saver.save(part.steps, part)
 
 
 def _forked(device: torch.device) -> list[int]:

@@ -1,25 +1,36 @@
 """Pretrained weights from a file into a network: a backbone's, or a whole method's.
 
 The files are read by ``pretrained.read`` and recognised by ``pretrained.names``; here they are
-loaded into a network, every tensor or none.
+compared with a trial's settings and loaded into a network, every tensor or none.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from camsweep.methods.base import TrialConfig
-from camsweep.methods.pretrained.match import backbone_of, build_empty, empty_network, refuse
-from camsweep.methods.pretrained.names import Kind, Known, recognise
-from camsweep.methods.pretrained.read import read_weights
+from camsweep.methods.pretrained.known import Known
+from camsweep.methods.pretrained.match import build_empty, empty_network, refuse
+from camsweep.methods.pretrained.names import recognise
+from camsweep.methods.pretrained.read import read_origin, read_weights
 from camsweep.shards.errors import InputError
 
-__all__ = ["check_weights", "file_sha256", "identify", "load_into", "load_official", "read_weights"]
+__all__ = [
+    "Known",
+    "check_known",
+    "examine_weights",
+    "file_sha256",
+    "load_into",
+    "read_weights",
+]
+
+Extent = Literal["backbone", "network"]
 
 
 def file_sha256(path: Path) -> str:
@@ -35,40 +46,53 @@ def file_sha256(path: Path) -> str:
         raise InputError(f"--weights {path}: {error.strerror}; name a readable file") from error
 
 
-def identify(state: Mapping[str, Tensor], source: str = "weights") -> Kind:
-    """What a state dict is.
-
-    Raises:
-        InputError: weights of no known network.
-    """
-    return recognise(state, source).kind
-
-
-def load_official(net: nn.Module, state: Mapping[str, Tensor], source: str = "weights") -> Kind:
-    """Load a whole network, every tensor, under its released names or ours.
+def examine_weights(path: Path, source: str) -> Known:
+    """Read a weight file and tell what it is.
 
     Args:
-        net: a method's network, ``backbone`` and heads.
-        state: tensors of a SEAM, CPN, SIPE, IRN CAM, AffinityNet CAM or camsweep network.
-        source: the file, for the error line.
-
-    Returns:
-        What the state is.
+        path: the file.
+        source: how error lines call it, here and in ``check_known``.
 
     Raises:
-        InputError: a backbone alone, of another network or of another class count, or a tensor is
-            missing, unknown or of another shape. The network is then unchanged.
+        InputError: as ``read_weights``; of no known network.
     """
-    known = recognise(state, source)
+    known = recognise(read_weights(path, source), source)
+    return replace(known, origin=read_origin(path))
+
+
+def check_known(known: Known, config: TrialConfig, classes: int) -> Extent:
+    """Check before a run that a file holds what a trial needs, all of it.
+
+    Needs no memory for the trial's network: names and shapes are compared.
+
+    Args:
+        known: the file, by ``examine_weights``.
+        config: the trial's settings.
+        classes: the data's classes, background included.
+
+    Returns:
+        What the trial takes from the file: its backbone's weights, or those of the whole network.
+
+    Raises:
+        InputError: another backbone, method, head or class count, a tensor is missing, unknown or
+            of another shape, or CPN's released network under another ``prcm_layout`` than its own.
+    """
     if not known.kind.whole:
-        raise InputError(f"{source}: holds {known.kind.title}; a method's whole network is needed")
-    _load(net, known, source)
-    return known.kind
+        refuse(build_empty(config.backbone), known)
+        return "backbone"
+    refuse(empty_network(config, classes), known)
+    # All shapes fit in either layout; only the maps would be wrong.
+    needed = known.prcm_layout
+    uses_layout = config.method == "cpn" and getattr(config, "prcm", False)
+    if uses_layout and needed not in (None, getattr(config, "prcm_layout", None)):
+        raise InputError(
+            f"{known.source}: {known.title}, was trained with prcm_layout: {needed}; "
+            f"--set prcm_layout={needed}"
+        )
+    return "network"
 
 
-def load_into(
-    net: nn.Module, state: Mapping[str, Tensor], source: str = "weights"
-) -> Literal["backbone", "network"]:
+def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "weights") -> Extent:
     """Load a file's weights where they belong: into the backbone or the whole network.
 
     Args:
@@ -80,46 +104,13 @@ def load_into(
         What was loaded.
 
     Raises:
-        InputError: as ``load_official``; a backbone's weights are of another backbone.
+        InputError: of no known network, another backbone or class count, or a tensor is missing,
+            unknown or of another shape. The network is then unchanged.
     """
     known = recognise(state, source)
-    if known.kind.whole:
-        _load(net, known, source)
-        return "network"
-    part: Any = net.backbone
-    _load(part, known, source)
-    return "backbone"
-
-
-def check_weights(
-    path: Path, backbone: str, config: TrialConfig | None = None, classes: int = 0
-) -> Literal["backbone", "network"]:
-    """Check before a run that a file holds what the run needs, all of it.
-
-    Args:
-        path: the weight file.
-        backbone: the run's backbone.
-        config: a trial's settings, to compare a whole network with the trial's; without them only
-            its backbone is compared.
-        classes: the data's classes, background included; needed with ``config``.
-
-    Returns:
-        What the file holds.
-
-    Raises:
-        InputError: as ``read_weights`` and ``load_into``.
-    """
-    source = f"--weights {path}"
-    known = recognise(read_weights(path, source), source)
-    if known.kind.whole and config is not None:
-        refuse(empty_network(config, classes), known, source)
-    else:
-        refuse(build_empty(backbone), backbone_of(known), source)
-    return "network" if known.kind.whole else "backbone"
-
-
-def _load(net: nn.Module, known: Known, source: str) -> None:
-    refuse(net, known, source)
+    part: Any = net if known.kind.whole else net.backbone
+    refuse(part, known)
     # Counters of batch norm, which frozen statistics never use, stay as they are.
-    own = net.state_dict()
-    net.load_state_dict({k: known.state.get(k, own[k]) for k in own})
+    own = part.state_dict()
+    part.load_state_dict({k: known.state.get(k, own[k]) for k in own})
+    return "network" if known.kind.whole else "backbone"

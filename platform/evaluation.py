@@ -147,7 +147,7 @@ def evaluate(
                 if (name, scale) not in totals:
                     totals[name, scale] = ThresholdCounts(classes, thresholds)
                 counts = totals[name, scale].add(values[-(classes - 1) :], mask)
-                own_background = len(values) == classes and scale == "all"
+                own_background = len(values) == classes
                 if own_background:
                     # Counted as foreground exactly where a class beats the map's own background.
                     beats = torch.where(values[1:] > values[:1], values[1:], 0.0)

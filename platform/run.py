@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from camsweep.methods.weights import check_weights, file_sha256
+from camsweep.methods.base import TrialConfig
+from camsweep.methods.weights import Known, check_known, examine_weights, file_sha256
 from camsweep.platform.attempts import make_jobs, run_job
 from camsweep.platform.context import RunContext
 from camsweep.platform.data import find_data
@@ -157,7 +158,7 @@ def _check_splits(plan: Plan, manifest: Manifest, data: Path) -> None:
                 names = ", ".join(manifest.splits)
                 raise InputError(f"{data}: has no split '{split}' ({key}); it has: {names}")
         count = manifest.splits[trial.config.train_split].count
-        if trial.config.batch > count:
+        if trial.config.epochs and trial.config.batch > count:
             raise InputError(
                 f"{data}: split '{trial.config.train_split}' has {count} images, less than a batch "
                 f"of {trial.config.batch}; --set batch={count} or less"
@@ -165,20 +166,33 @@ def _check_splits(plan: Plan, manifest: Manifest, data: Path) -> None:
 
 
 def _check_weights(plan: Plan, weights: Mapping[str, str], classes: int) -> None:
-    """Every network that starts from a file can take its weights, all of them."""
-    checked: set[tuple[str, str]] = set()
+    """Every network that starts from a file can take its weights, all of them; no file is idle."""
+    known: dict[str, Known] = {}
+    checked: set[TrialConfig] = set()
     for trial in plan.trials:
-        config = trial.config
-        if config.pretrain != "weights" or (config.method, config.backbone) in checked:
+        config = trial.config.model_copy(update={"seed": 0})
+        if config in checked:
             continue
-        checked.add((config.method, config.backbone))
-        path = weights.get(config.backbone, weights.get(""))
-        if path is None:
+        checked.add(config)
+        if config.pretrain != "weights":
+            if config.epochs == 0:
+                raise InputError("epochs: 0 evaluates given weights; it needs pretrain: weights")
+            continue
+        name: str = config.backbone if config.backbone in weights else ""
+        if name not in weights:
             raise InputError(
                 f"--weights: profile '{plan.profile.name}' starts from pretrained weights; give "
                 f"--weights {config.backbone}=FILE, or --set pretrain=none for random ones"
             )
-        check_weights(Path(path), config.backbone, config, classes)
+        source = f"--weights {weights[name]}"
+        if name not in known:
+            known[name] = examine_weights(Path(weights[name]), source)
+        holds = check_known(known[name], config, classes)
+        if config.epochs == 0 and holds == "backbone":
+            raise InputError(f"{source}: is a backbone only; epochs: 0 needs a whole network")
+    for name in sorted(weights.keys() - known.keys()):
+        which = f"backbone {name}" if name else "weights"
+        raise InputError(f"--weights {weights[name]}: no trial here starts from {which}")
 
 
 def local_device(gpus: float) -> str:

@@ -231,13 +231,11 @@ def _train(
     """Train from the last checkpoint, if any, and keep the journal of epochs beside it."""
     config, stage = trial.config, trial.stages["train"]
     checkpoint = StoredCheckpoint(context.store, stage)
-    saved = checkpoint.load()
-    steps = max(1, len(reader) // config.batch)
-    # The journal is written before the checkpoint: rows behind the checkpoint are made again.
-    epochs = read_journal(context.store, stage)[: saved[0] // steps if saved else 0]
+    epochs = read_journal(context.store, stage)
 
     def on_epoch(log: EpochLog) -> None:
-        epochs.append(log)
+        # The journal is written before the checkpoint: an epoch can come again after a crash.
+        epochs[:] = [*(done for done in epochs if done.epoch < log.epoch), log]
         write_journal(context.store, stage, epochs)
         speed = len(reader) / max(log.seconds, 1e-9)
         loss = log.losses.get("loss")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from camsweep.methods.weights import load_official
+from camsweep.methods.weights import load_into
 from camsweep.shards.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -111,9 +111,13 @@ class Golden:
         Returns:
             The network's parameters by official name. They are matched by value, which is
             independent of the table of names that the loading uses.
+
+        Raises:
+            InputError: the weights are not those of the whole network.
         """
         state = self.state()
-        load_official(net, state, str(self.path))
+        if load_into(net, state, str(self.path)) != "network":
+            raise InputError(f"{self.path}: its weights are a backbone's, not a whole network's")
         net.eval()
         official = {_fingerprint(value): key for key, value in state.items()}
         return {official[_fingerprint(p)]: p for p in net.parameters()}

@@ -10,13 +10,14 @@ import pytest
 from tiny import build_data, write_profile, write_sweep
 
 from camsweep.platform.cli.main import main
-from camsweep.platform.cli.options import parse_duration, parse_settings
+from camsweep.platform.cli.options import parse_duration, parse_settings, parse_weights
 from camsweep.shards.errors import InputError
 
 SWEEP = "title: x\nbase: {method: cpn}\naxes: {s_n: [20]}\nseeds: 1\n"
 COMMANDS = (
     *("quickstart", "sweeps", "plan", "run", "status", "report", "leaderboard"),
     *("shards build voc", "shards build embedded", "shards info", "shards verify"),
+    *("weights check", "weights convert"),
 )
 
 
@@ -194,3 +195,23 @@ def test_durations(text: str, seconds: float) -> None:
 def test_settings_are_yaml() -> None:
     read = parse_settings(["p_h=0.3", "grid_sizes=[1, 2]", "ohem=false", "patches=grid"])
     assert read == {"p_h": 0.3, "grid_sizes": [1, 2], "ohem": False, "patches": "grid"}
+
+
+def test_weights_are_files_by_backbone() -> None:
+    assert parse_weights(None) == {}
+    assert parse_weights(["a.pth"]) == {"": "a.pth"}
+    found = parse_weights(["resnet38=a=b.pth", "./x=y.pth"])
+    assert found == {"resnet38": "a=b.pth", "": "./x=y.pth"}
+    with pytest.raises(InputError, match="no backbone 'resnet36'; did you mean 'resnet38'"):
+        parse_weights(["resnet36=a.pth"])
+    with pytest.raises(InputError, match="a second file for all backbones"):
+        parse_weights(["a.pth", "b.pth"])
+
+
+def test_seeds_begin_where_they_are_asked_to(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    argv = words(folder, "plan", "--seeds", "2", "--first-seed", "7", "--json")
+    assert main(argv) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert [trial["seed"] for trial in trials] == [7, 8]

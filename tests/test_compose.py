@@ -104,8 +104,46 @@ def test_the_resnet50_form_is_a_recipe_that_a_profile_overrules() -> None:
         for form in ({}, {"form": "resnet50"})
     )
     assert (two.backbone, two.crop, two.lr) == ("small", 96, 0.01)
-    assert two.batch == 16
-    assert one.batch == 4
+    assert (one.batch, two.batch) == (8, 16)
+
+
+def test_both_forms_share_their_training_where_a_profile_sets_all_of_it() -> None:
+    values = VALUES | dict.fromkeys(("crop", "resize_max"), 96) | {
+        "resize_min": 96, "epochs": 2, "batch": 4, "lr": 0.01, "momentum": 0.9, "jitter": [0] * 4,
+        "weight_decay": 0.0,
+    }  # fmt: skip
+    one, two = (
+        stage_ids(make_config({"method": "cam", **values, **form}), "d")
+        for form in ({}, {"form": "resnet50"})
+    )
+    assert one["train"] == two["train"], "no bias of the small network learns"
+    assert one["localize"] != two["localize"]
+
+
+def test_naming_the_final_map_changes_nothing() -> None:
+    def trial_id(**values: Any) -> str:
+        return stage_ids(make_config({"method": "seam", **VALUES, **values}), "d")["evaluate"]
+
+    assert trial_id(map="refined") == trial_id()
+    assert trial_id(map="is_cam") == trial_id(), "SEAM makes none, so its final map it is"
+    assert trial_id(map="raw") != trial_id()
+
+
+@pytest.mark.parametrize("on", [True, 1, "true"])
+@pytest.mark.parametrize("off", [False, 0, "false"])
+def test_parts_follow_however_a_switch_is_written(on: Any, off: Any) -> None:
+    config: Any = make_config({"method": "sipe", **VALUES, "gsc": on})
+    assert (config.gsc, config.proto_features) == (True, "hierarchical")
+    config = make_config({"method": "sipe", **VALUES, "gsc": off})
+    assert (config.gsc, config.proto_features) == (False, "semantic")
+    config = make_config({"method": "cpn", **VALUES, "pair": off})
+    assert (config.pair, config.tcp, config.cpcr) == (False, False, False)
+
+
+def test_no_superpixels_are_asked_for_where_nothing_is_trained() -> None:
+    values = {"method": "cpn", "backbone": "small", "pretrain": "none"}
+    assert make_config(values).superpixels() is not None
+    assert make_config({**values, "epochs": 0}).superpixels() is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camsweep.methods import compose, context, cpmc
+from camsweep.methods import compose, context, correlation, cpmc
 from camsweep.methods.base import Batch, make_config
 from camsweep.methods.ipe import prototype_features
 from camsweep.methods.prototypes import class_maps
@@ -84,6 +84,7 @@ def test_defaults_are_the_recipe_of_sipe() -> None:
     [
         ({"ipe": True}, "ipe: true is not for cpmc"),
         ({"t_low": 0.6}, "t_low must be at most t_high"),
+        ({"gsc": False, "context": "learned"}, "context: learned needs gsc: true"),
         ({"refine_steps": -1}, "greater than or equal to 0"),
         ({"global_prototype": False, "gsc": True}, "gsc: true needs global_prototype: true"),
         (
@@ -104,6 +105,12 @@ def test_parts_go_off_with_what_they_need() -> None:
     assert not config(global_prototype=False, refine_steps=0).refines
     # Nothing trains the hierarchical feature without the mutual loss.
     assert config(gsc=False).proto_features == "semantic"
+
+
+def test_settings_that_matter_to_nothing_are_not_refused() -> None:
+    assert config(t_low=0.6, false_negatives=False).t_low == 0.6
+    assert config(t_low=0.6, global_prototype=False).t_low == 0.6
+    assert config(gsc=False, context="learned", refine_steps=0).context == "learned"
 
 
 SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -166,6 +173,14 @@ def test_every_switch_changes_the_loss_and_the_id(
     assert losses(**base, **change)["loss"] != losses(**base)["loss"]
 
 
+def test_the_context_is_made_of_the_prototypes_features_without_prototypes_too() -> None:
+    values = {"global_prototype": False, "tau": 0.2}
+    assert config(**values, proto_features="levels").active() != config(**values).active()
+    assert not torch.allclose(refined(**values, proto_features="levels"), refined(**values))
+    nothing = config(global_prototype=False, refine_steps=0)
+    assert "proto_features" in nothing.inactive()
+
+
 def test_no_step_of_refinement_leaves_the_classifiers_map() -> None:
     settings = config(refine_steps=0)
     given = batch()
@@ -188,7 +203,7 @@ def test_spreading_is_a_weighted_mean_over_like_places(monkeypatch: pytest.Monke
             context.spread(maps, features, tau).flatten(2), wanted, atol=1e-4, rtol=1e-4
         )
     whole = context.spread(maps, features)
-    monkeypatch.setattr(context, "BLOCK", 7)  # a place at a time
+    monkeypatch.setattr(correlation, "BLOCK", 7)  # a place at a time
     torch.testing.assert_close(context.spread(maps, features), whole)
     # Where only equal places count nobody listens to others.
     torch.testing.assert_close(context.spread(maps, features, 0.9999), maps, atol=1e-4, rtol=0)
@@ -354,5 +369,3 @@ def test_the_stage_of_its_parts_follows_the_mutual_loss() -> None:
     # One network for all that are localized from one training.
     keys = [set(network(config(gsc=False, refine_steps=t)).state_dict()) for t in (0, 2)]
     assert keys[0] == keys[1]
-    # g is a layer of the network, whoever trains it.
-    assert config(gsc=False, context="learned").stages_now()["refine_steps"] == "train"

@@ -57,6 +57,12 @@ def test_defaults_are_the_published_settings() -> None:
         ({"pair": False, "tcp": True}, "tcp: true needs pair: true"),
         ({"pair": False, "cpcr": True}, "cpcr: true needs pair: true"),
         ({"pcm": False, "cpcr": True}, "cpcr: true needs pcm: true"),
+        ({"min_pool": False, "pair": False, "pcm": True}, "pcm: true needs .*tcp.*cpcr"),
+        (
+            {"min_pool": False, "tcp": False, "cpcr": False, "pcm": True},
+            "pcm: true needs .*min_pool.*tcp.*cpcr",
+        ),
+        ({"min_pool": False, "pair": False, "prcm": True}, "prcm: true needs pcm: true"),
     ],
 )
 def test_infeasible_combinations_are_refused(values: dict[str, bool], said: str) -> None:
@@ -76,6 +82,17 @@ def test_parts_go_off_with_what_they_need() -> None:
     assert config(patches="grid", lam="pixels").lam == "pixels"
 
 
+def test_an_untrained_head_gives_no_headline() -> None:
+    for untrained in (
+        config(min_pool=False, tcp=False, cpcr=False),
+        config(min_pool=False, pair=False),
+    ):
+        assert (untrained.pcm, untrained.prcm, untrained.headline) == (False, False, "raw")
+    for trained in ({"tcp": False}, {"cpcr": False}, {"min_pool": True, "pair": False}):
+        made = config(**{"min_pool": False, **trained})
+        assert (made.pcm, made.prcm, made.headline) == (True, True, "refined")
+
+
 SAME = [
     ({"patches": "grid"}, {"patches": "grid", "s_n": 7, "compactness": 1.0}),
     ({"patches": "grid"}, {"patches": "grid", "hiding": "with_replacement"}),
@@ -86,6 +103,7 @@ SAME = [
     ({"cpcr": False}, {"cpcr": False, "w_cpcr": 0.1, "onehot": "seam", "detach_target": False}),
     ({"pcm": False}, {"pcm": False, "pcm_stride": 2, "min_pool": False, "centre_features": True}),
     ({"prcm": False}, {"prcm": False, "prcm_layout": "code"}),
+    ({"pair": False, "min_pool": False}, {"pair": False, "pcm": False}),
     ({"tcp": False, "cpcr": False}, {"tcp": False, "cpcr": False, "ramp": 0.5, "lam": "cells"}),
 ]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camsweep.methods.backbones import Features
@@ -118,6 +119,33 @@ def test_mirrored_maps_are_turned_back_and_scales_are_summed() -> None:
     plain = config.model_copy(update={"flip_test": False})
     ((_, maps, _),) = localize(fake, Brightness(), reader, plain)
     assert maps["raw"]["1"][2, 0, 0] == 0
+
+
+def test_irns_upsampling_cuts_the_picture_of_whole_strides() -> None:
+    cam = load_method("cam")
+    fake = Method("cam", "fake", cam.config, cam.build, cam.losses)
+    reader = Reader([(24, 40)])
+    reader.labels = np.ones((1, 3), np.float32)
+    values = {**VALUES, "scales": [0.5], "normalise": "max", "flip_test": False}
+    found = {}
+    for how in ("irn", "aligned"):
+        config = make_config({"method": "cam", **values, "upsample": how})
+        ((_, maps, _),) = localize(fake, Brightness(), reader, config)
+        found[how] = maps["raw"]["all"]
+    scores = Brightness()(to_input(rescale(reader.images[0], 0.5))[None]).scores.relu()
+    whole = F.interpolate(scores, (32, 48), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(found["irn"], normalise_test(whole[0, :, :24, :40], "max"))
+    assert not torch.allclose(found["irn"], found["aligned"], atol=0.05)
+
+
+def test_a_background_is_never_moved_by_min_max() -> None:
+    cam = load_method("cam")
+    fake = Method("cam", "fake", cam.config, cam.build, cam.losses, with_background)
+    reader = Reader([(32, 32)])
+    config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "minmax"})
+    ((_, maps, _),) = localize(fake, Brightness(), reader, config)
+    torch.testing.assert_close(maps["refined"]["all"][0], torch.ones(32, 32), atol=3e-5, rtol=0)
+    assert maps["raw"]["all"][0].min() == 0
 
 
 def test_maps_with_their_own_background_keep_it_and_absent_classes_stay_empty() -> None:

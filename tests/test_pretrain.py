@@ -6,6 +6,7 @@ import torch
 from camsweep.methods.backbones import build_backbone
 from camsweep.methods.backbones.small import ConvNorm, SmallNet
 from camsweep.methods.pretrain import PretrainLog, pretrain_embedded
+from camsweep.methods.weights import load_into
 from camsweep.shards.errors import InputError
 
 
@@ -58,7 +59,7 @@ def test_pretraining_is_deterministic_reports_and_fits_the_backbone() -> None:
     assert [(log.epoch, log.epochs) for log in logs] == [(1, 2), (2, 2)]
     assert all(log.loss > 0 and 0 <= log.head_accuracy <= 1 for log in logs)
     net = SmallNet()
-    net.load_pretrained(first)
+    assert load_into(torch.nn.ModuleDict({"backbone": net}), first) == "backbone"
     assert all(torch.equal(net.state_dict()[name], value) for name, value in first.items())
     assert all(value.is_contiguous() for value in first.values())
 
@@ -87,4 +88,4 @@ def test_wrong_weights_are_named() -> None:
     state = dict(SmallNet().state_dict())
     state.pop("stem.conv.weight")
     with pytest.raises(InputError, match=r"stem\.conv\.weight"):
-        SmallNet().load_pretrained(state)
+        load_into(torch.nn.ModuleDict({"backbone": SmallNet()}), state)

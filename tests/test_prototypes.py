@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from camsweep.methods import prototypes
+from camsweep.methods import correlation
+from camsweep.methods.context import spread
+from camsweep.methods.correlation import pcm
 from camsweep.methods.prototypes import (
     HierarchicalFeature,
     argmax_seeds,
@@ -75,9 +78,9 @@ def soft_iou(features: Tensor, weights: Tensor) -> Tensor:
     return inside / (affinity.sum(1) + weights.sum(1, keepdim=True) - inside)
 
 
-@pytest.mark.parametrize("block", [prototypes.BLOCK, 7 * 60, 1])
+@pytest.mark.parametrize("block", [correlation.BLOCK, 7 * 60, 1])
 def test_structure_similarity_is_the_soft_iou(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prototypes, "BLOCK", block)
+    monkeypatch.setattr(correlation, "BLOCK", block)
     features, weights = torch.randn(2, 8, 5, 6), maps()
     found = structure_similarity(features, weights)
     for i in range(2):
@@ -109,6 +112,23 @@ def test_memory_of_the_seeds_at_the_published_size() -> None:
     with PeakMemory() as memory:
         structure_seeds(features, weights, mask)
     assert 8e6 < memory.peak < 100e6  # the affinity alone is 67 MB, the released form 1.4 GB
+
+
+@pytest.mark.parametrize(
+    "refine",
+    [
+        lambda features, maps: pcm(maps, features),
+        lambda features, maps: spread(maps, features, 0.8),
+        structure_similarity,
+    ],
+)
+def test_memory_of_every_affinity_at_test_time(
+    refine: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    features, weights = torch.randn(2, 16, 72, 72), torch.rand(2, 21, 72, 72)
+    with torch.inference_mode(), PeakMemory() as memory:
+        refine(features, weights)
+    assert 30e6 < memory.peak < 100e6  # a whole affinity is 215 MB
 
 
 def test_seeds_are_one_hot_and_masked() -> None:

@@ -10,6 +10,7 @@ from golden_data import Golden
 
 from camsweep.methods.backbones import Backbone, build_backbone
 from camsweep.methods.backbones.resnet38 import Bottleneck
+from camsweep.methods.weights import load_into
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,8 @@ def test_both_dropouts_of_a_bottleneck() -> None:
 
 def test_features_of_the_released_network(shared: Path, net: Backbone) -> None:
     golden = Golden(shared / "golden" / "seam.seed0.npz")
-    net.load_pretrained({k: v for k, v in golden.state().items() if not k.startswith("f")})
+    state = {k: v for k, v in golden.state().items() if not k.startswith("f")}
+    assert load_into(torch.nn.ModuleDict({"backbone": net}), state) == "backbone"
     second = np.random.RandomState(golden.seed + 101).standard_normal((2, 3, 72, 101))
     pairs = ((golden.tensor("in/image"), "out"), (torch.from_numpy(second).float(), "out/image2"))
     for images, prefix in pairs:

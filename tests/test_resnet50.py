@@ -12,6 +12,7 @@ from golden_data import Golden
 from torch import Tensor, nn
 
 from camsweep.methods.backbones import build_backbone, freeze_affine, freeze_batch_norm
+from camsweep.methods.weights import load_into
 from camsweep.shards.errors import InputError
 
 
@@ -28,6 +29,11 @@ def reference(name: str) -> Any:
     return net.eval()
 
 
+def load(net: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load a backbone's weights as a method's network does."""
+    assert load_into(nn.ModuleDict({"backbone": net}), state, "r50.pth") == "backbone"
+
+
 @pytest.fixture(scope="module")
 def pretrained() -> dict[str, Tensor]:
     return reference("resnet50").state_dict()
@@ -36,7 +42,7 @@ def pretrained() -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", ["resnet50", "resnet101"])
 def test_it_equals_torchvision_with_its_weights(name: str) -> None:
     theirs, net = reference(name), build_backbone(name)
-    net.load_pretrained(theirs.state_dict())
+    load(net, theirs.state_dict())
     images = torch.randn(2, 3, 48, 64)
     with torch.no_grad():
         found = net.train()(images)  # batch norm stays in eval even in training mode
@@ -80,7 +86,7 @@ def test_features_of_the_released_network(shared: Path) -> None:
         if key.startswith("resnet50.")
     }
     net = build_backbone("resnet50").eval()
-    net.load_pretrained(state)
+    load(net, state)
     images = golden.tensor("in/image")
     with torch.no_grad():
         stem, found = net.advance(images, 0, 1), net(images)
@@ -103,17 +109,18 @@ def test_weights_that_do_not_fit_are_refused(pretrained: dict[str, Tensor]) -> N
     net = build_backbone("resnet50")
     lacking = {k: v for k, v in pretrained.items() if k != "layer1.0.conv1.weight"}
     with pytest.raises(InputError, match=r"r50\.pth: lacks layer1\.0\.conv1\.weight"):
-        net.load_pretrained(lacking, "r50.pth")
+        load(net, lacking)
     with pytest.raises(InputError, match=r"unknown blocks\.0\.weight"):
-        net.load_pretrained({**pretrained, "blocks.0.weight": torch.ones(1)}, "r50.pth")
+        load(net, {**pretrained, "blocks.0.weight": torch.ones(1)})
     wrong = {**pretrained, "conv1.weight": torch.zeros(64, 3, 3, 3)}
     with pytest.raises(
         InputError, match=r"conv1\.weight is \[64, 3, 3, 3\], it must be \[64, 3, 7"
     ):
-        net.load_pretrained(wrong, "r50.pth")
+        load(net, wrong)
     # Old files have no num_batches_tracked.
     old = {k: v for k, v in pretrained.items() if not k.endswith("num_batches_tracked")}
-    net.load_pretrained(old, "r50.pth")
+    load(net, old)
+    assert torch.equal(net.state_dict()["conv1.weight"], old["conv1.weight"])
 
 
 def test_unknown_backbones_are_refused() -> None:

@@ -75,6 +75,8 @@ def test_defaults_are_the_released_recipe() -> None:
         ({"pcm": False, "ecr": True}, "ecr: true needs pcm: true"),
         ({"pcm": False, "prcm": True}, "prcm: true needs pcm: true"),
         ({"ecr": False, "ohem": True}, "ohem: true needs ecr: true"),
+        ({"min_pool": False, "ecr": False, "pcm": True}, "pcm: true needs .*min_pool.*ecr"),
+        ({"min_pool": False, "siamese": False, "pcm": True}, "pcm: true needs .*min_pool.*ecr"),
     ],
 )
 def test_infeasible_combinations_are_refused(values: dict[str, bool], said: str) -> None:
@@ -90,6 +92,14 @@ def test_parts_go_off_with_what_they_need() -> None:
     assert (plain.prcm, plain.ecr, plain.ohem, plain.er) == (False, False, False, True)
 
 
+def test_an_untrained_head_gives_no_headline() -> None:
+    for untrained in (config(min_pool=False, ecr=False), config(min_pool=False, siamese=False)):
+        assert (untrained.pcm, untrained.prcm, untrained.headline) == (False, False, "raw")
+    # A composed pair compares raw maps only.
+    assert not config(min_pool=False, ecr=False, pair=True).pcm
+    assert config(min_pool=False).headline == config(ecr=False).headline == "refined"
+
+
 SAME = [
     ({"siamese": False}, {"siamese": False, "scale": 0.5, "w_er": 2.0, "onehot": "none"}),
     ({"er": False}, {"er": False, "w_er": 2.0}),
@@ -97,6 +107,7 @@ SAME = [
     ({"pcm": False}, {"pcm": False, "min_pool": False, "pcm_stride": 2, "centre_features": True}),
     ({}, {"prcm_layout": "code", "lam": "cells", "p_h": 0.1}),
     ({"er": False, "ecr": False}, {"er": False, "ecr": False, "ramp": 0.9}),
+    ({"ecr": False, "min_pool": False}, {"ecr": False, "pcm": False}),
 ]
 
 

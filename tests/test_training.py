@@ -210,6 +210,25 @@ def test_divergence_names_epoch_step_and_term() -> None:
     assert (caught.value.epoch, caught.value.step, caught.value.term) == (1, 1, "tcp")
 
 
+def test_broken_weights_are_never_kept() -> None:
+    cam = load_method("cam")
+
+    def losses(net: nn.Module, batch: Batch, config: Any, progress: float) -> dict[str, Tensor]:
+        value = cam.losses(net, batch, config, progress)["cls"]
+        # A finite loss whose gradient is none: what a step breaks without a word.
+        root = (value * (0 if progress > 0.4 else 1)).sqrt()
+        return {"loss": value.detach() + root, "cls": value}
+
+    broken = Method("cam", "CAM", cam.config, cam.build, losses)
+    memory = Memory()
+    config = make_config({"method": "cam", **CONFIG})
+    with pytest.raises(TrainingDiverged, match="weights is not finite at epoch 1, step 1"):
+        train(broken, config, Reader(), None, None, checkpoint=memory, every=0)
+    assert memory.saved is not None
+    assert memory.saved[0] == 4
+    assert all(torch.isfinite(v).all() for v in memory.saved[1].values())
+
+
 def test_a_split_smaller_than_a_batch_is_refused() -> None:
     config = make_config({"method": "cam", **CONFIG, "batch": 11})
     with pytest.raises(InputError, match="batch: 11 is more than the 10 samples"):

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from golden_data import Golden
 from torch import Tensor, nn
 
 from camsweep.methods import compose
 from camsweep.methods.backbones import build_backbone
 from camsweep.methods.base import load_method, make_config
 from camsweep.methods.pretrained.names import backbone_shapes, recognise
-from camsweep.methods.weights import (
-    check_weights,
-    identify,
-    load_into,
-    load_official,
-)
+from camsweep.methods.weights import load_into
 from camsweep.shards.errors import InputError
 
 R38_HEADS = {
@@ -97,9 +95,8 @@ def test_released_networks_load_whole_by_their_own_names(
     kind: str, method: str, settings: dict[str, Any]
 ) -> None:
     net, state = network(method, **settings), released(kind)
-    found = load_official(net, state, "file.pth")
-    assert found.method == method
-    assert found.whole
+    assert recognise(state, "file.pth").kind.method == method
+    assert load_into(net, state, "file.pth") == "network"
     own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     assert {official_name(name, kind) for name in own} == set(state)
     for name, value in own.items():
@@ -123,9 +120,10 @@ def test_nothing_is_dropped_or_loaded_by_half() -> None:
             {k: v for k, v in state.items() if k.startswith("resnet50.layer1")},
             r"f\.pth: no known network",
         ),
+        ({}, r"f\.pth: no known network \(the first of 0 tensors is none\)"),
     ):
         with pytest.raises(InputError, match=message) as caught:
-            load_official(net, wrong, "f.pth")
+            load_into(net, wrong, "f.pth")
         assert "\n" not in str(caught.value)
         assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
@@ -152,8 +150,6 @@ def test_a_backbone_alone_goes_into_the_backbone() -> None:
         InputError, match=r"r38: holds ResNet-38, ImageNet.*backbone here is resnet50"
     ):
         load_into(net, stamped(backbone_shapes("resnet38")), "r38")
-    with pytest.raises(InputError, match="a method's whole network is needed"):
-        load_official(net, theirs, "r50.pth")
 
 
 def test_what_state_dicts_are() -> None:
@@ -170,12 +166,10 @@ def test_what_state_dicts_are() -> None:
         "sipe": released("sipe"),
         "irn-cam": released("irn"),
     }.items():
-        assert identify(state).name == kind
-    known = recognise(stamped(backbone_shapes("resnet50")) | fc, "f")
-    assert known.left_out == ("fc.weight", "fc.bias")
+        assert recognise(state, "f").kind.name == kind
     for name in ("resnet18", "resnet34", "wide_resnet50_2", "vgg16"):
         with pytest.raises(InputError, match="no known network"):
-            identify(getattr(torchvision.models, name)(weights=None).state_dict())
+            recognise(getattr(torchvision.models, name)(weights=None).state_dict(), "f")
 
 
 def test_second_names_must_hold_the_same_tensor() -> None:
@@ -194,20 +188,25 @@ def test_second_names_must_hold_the_same_tensor() -> None:
         recognise({**state, **moved}, "f")
 
 
-def test_a_whole_network_is_checked_against_the_trial(tmp_path: Path) -> None:
-    config = make_config({"method": "cam", "backbone": "small", "pretrain": "none"})
-    path = tmp_path / "w.pth"
-    torch.save(network("cam", classes=5, backbone="small").state_dict(), path)
-    assert check_weights(path, "small") == "network"
-    assert check_weights(path, "small", config, 5) == "network"
-    with pytest.raises(InputError, match="class count differs"):
-        check_weights(path, "small", config, 21)
-    with pytest.raises(InputError, match="backbone here is resnet50"):
-        check_weights(path, "resnet50")
+@pytest.mark.parametrize("outputs", [1000, 20])
+def test_only_1000_outputs_are_imagenets_classifier(outputs: int) -> None:
+    fc = {"fc.weight": torch.zeros(outputs, 2048), "fc.bias": torch.zeros(outputs)}
+    known = recognise(stamped(backbone_shapes("resnet50")) | fc, "f")
+    assert known.left_out == {"fc.weight": (outputs, 2048), "fc.bias": (outputs,)}
+    said = "ImageNet's classifier" if outputs == 1000 else "a classifier of 20 outputs"
+    assert known.left_out_title == said
 
 
-def test_weights_of_another_network(tmp_path: Path) -> None:
-    path = tmp_path / "w.pth"
-    torch.save({"conv1.weight": torch.zeros(3)}, path)
-    with pytest.raises(InputError, match=r"w\.pth"):
-        check_weights(path, "resnet50")
+def test_golden_weights_must_be_a_whole_network(tmp_path: Path) -> None:
+    net = network("cam", backbone="small", classes=3)
+    path = tmp_path / "cam.seed0.npz"
+
+    def golden(state: dict[str, Tensor]) -> Golden:
+        keys = [(name, list(value.shape)) for name, value in state.items()]
+        np.savez(path, state_dict_keys=json.dumps(keys), gain="{}")
+        return Golden(path)
+
+    assert set(golden(net.state_dict()).load(net)) == {name for name, _ in net.named_parameters()}
+    backbone: Any = net.backbone
+    with pytest.raises(InputError, match="a backbone's, not a whole network's"):
+        golden(backbone.state_dict()).load(net)

@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 from camsweep.methods import compose
 from camsweep.methods.backbones import build_backbone
 from camsweep.methods.base import load_method, make_config
+from camsweep.methods.pretrained.known import Kind
+from camsweep.methods.weights import check_known, examine_weights
 from camsweep.platform.cli.main import main
+from camsweep.shards.errors import InputError
 
 R50 = "resnet50"
 
@@ -136,6 +139,54 @@ def test_convert_and_check_again(network_file: Path, capsys: pytest.CaptureFixtu
     again = out.with_name("again.safetensors")
     assert main(["weights", "convert", str(out), str(again)]) == 0
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_the_layout_of_cpns_code_outlives_a_conversion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note of the conversion says what the tensors cannot; small ones stand for 0.5 GB."""
+    torch.manual_seed(0)
+    config = make_config({"method": "cpn", "backbone": "small", "pretrain": "none"})
+    state = compose.build(load_method("cpn"), config, 3).state_dict()
+    path = tmp_path / "cpn.pth"
+    torch.save(state, path)
+    assert main(["weights", "check", str(path)]) == 0
+    assert "prcm_layout" not in capsys.readouterr().out
+    released = Kind("cpn", "CPN's network (released code)", "small", "cpn", True)
+    out, again = tmp_path / "cpn.safetensors", tmp_path / "again.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr("camsweep.methods.pretrained.names._kind", lambda *_: released)
+        assert main(["weights", "check", str(path)]) == 0
+        assert "needs prcm_layout: code" in capsys.readouterr().out
+        assert main(["weights", "convert", str(path), str(out)]) == 0
+    assert main(["weights", "convert", str(out), str(again)]) == 0
+    for converted in (out, again):
+        capsys.readouterr()
+        assert main(["weights", "check", str(converted)]) == 0
+        assert "needs prcm_layout: code" in capsys.readouterr().out
+        known = examine_weights(converted, "--weights cpn.safetensors")
+        assert known.kind.name == "camsweep"
+        with pytest.raises(
+            InputError,
+            match=r"^--weights cpn\.safetensors: CPN's network \(released code\), was trained with "
+            r"prcm_layout: code; --set prcm_layout=code$",
+        ):
+            check_known(known, config, 3)
+        code = config.model_copy(update={"prcm_layout": "code"})
+        assert check_known(known, code, 3) == "network"
+
+
+def test_check_says_whose_classifier_is_not_used(
+    backbone_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = torch.load(backbone_file, weights_only=True)
+    torch.save(
+        state | {"fc.weight": torch.zeros(20, 2048), "fc.bias": torch.zeros(20)}, backbone_file
+    )
+    assert main(["weights", "check", str(backbone_file)]) == 0
+    said = capsys.readouterr().out
+    assert "not used: a classifier of 20 outputs (fc.weight, fc.bias)" in said
+    assert "ImageNet" not in said
 
 
 def test_convert_never_replaces_by_itself(

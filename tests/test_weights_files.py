@@ -10,13 +10,23 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from camsweep.methods.backbones import build_backbone
-from camsweep.methods.weights import check_weights, file_sha256, read_weights
+from camsweep.methods.weights import examine_weights, file_sha256, read_weights
 from camsweep.shards.errors import InputError
 
+FORMS = [
+    "pth",
+    "old.pth",
+    "wrapped.pth",
+    "parallel.pth",
+    "safetensors",
+    "parallel.safetensors",
+]
 
-@pytest.mark.parametrize("form", ["pth", "old.pth", "wrapped.pth", "parallel.pth", "safetensors"])
+
+@pytest.mark.parametrize("form", FORMS)
 def test_forms_of_a_state_dict(tmp_path: Path, form: str) -> None:
     state = {name: t.contiguous() for name, t in build_backbone("small").state_dict().items()}
     path = tmp_path / f"w.{form}"
@@ -25,14 +35,14 @@ def test_forms_of_a_state_dict(tmp_path: Path, form: str) -> None:
         content = {f"module.{name}": value for name, value in state.items()}
     if "wrapped" in form:
         content = {"state_dict": content, "epoch": 3}
-    if form == "safetensors":
-        save_file(state, path)
+    if "safetensors" in form:
+        save_file(content, path)
     else:
         torch.save(content, path, _use_new_zipfile_serialization="old" not in form)
     read = read_weights(path)
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], value) for name, value in state.items())
-    assert check_weights(path, "small") == "backbone"
+    assert examine_weights(path, "w").kind.name == "small"
     assert len(file_sha256(path)) == 64
 
 
@@ -101,6 +111,44 @@ def test_files_without_tensors(tmp_path: Path) -> None:
             read_weights(path)
     with pytest.raises(InputError, match="directory"):
         read_weights(tmp_path)
+
+
+def test_an_empty_safetensors_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({}, path)
+    with pytest.raises(InputError, match=r"^w: holds no tensor$"):
+        read_weights(path, "w")
+
+
+@pytest.mark.parametrize("form", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.tensor([1.0, float("nan")]), "holds NaN or infinite numbers"),
+        (torch.tensor([float("-inf")], dtype=torch.float16), "holds NaN or infinite numbers"),
+        (torch.tensor([float("nan")]).to(torch.float8_e4m3fn), "holds NaN or infinite numbers"),
+        (torch.tensor([1, 2]), "holds int64 numbers"),
+        (torch.tensor([True]), "holds bool numbers"),
+    ],
+)
+def test_numbers_that_are_no_weights(tmp_path: Path, form: str, bad: Tensor, message: str) -> None:
+    path, good = tmp_path / form, {"a.weight": torch.ones(3), "b.weight": torch.zeros(2).half()}
+    counter = {"a.num_batches_tracked": torch.tensor(3)}
+    save = torch.save if form == "w.pth" else save_file
+    save(good | counter, path)
+    assert read_weights(path).keys() == {*good, *counter}
+    save(good | {"z.weight": bad}, path)
+    with pytest.raises(InputError, match=rf"^--weights .*{form}: z\.weight {message}") as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [torch.eye(3).to_sparse(), torch.ones(3, device="meta")])
+def test_tensors_that_are_not_plain(tmp_path: Path, bad: Tensor) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"module.a": torch.ones(1), "module.b": bad}, path)
+    with pytest.raises(InputError, match=r"^w: module\.b is no plain dense tensor"):
+        read_weights(path, "w")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from camsweep.methods.pretrained.mxnet import read_params
 from camsweep.methods.pretrained.names import backbone_shapes, recognise
 from camsweep.methods.weights import read_weights
 from camsweep.shards.errors import InputError
@@ -61,7 +62,7 @@ def arrays() -> dict[str, Array]:
 def test_every_version_and_type(tmp_path: Path, arrays: dict[str, Array], version: int) -> None:
     path = tmp_path / "w.params"
     write(path, arrays, version)
-    read = read_weights(path)
+    read = read_params(path, "w")
     assert read.keys() == arrays.keys()
     for name, array in arrays.items():
         assert read[name].numpy().dtype == array.dtype
@@ -79,9 +80,22 @@ def test_a_truncated_file_is_one_clear_line(
         with pytest.raises(InputError, match=r"w\.params: .*truncated in (its|array)") as caught:
             read_weights(path)
         assert "\n" not in str(caught.value)
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"w\.params: arg:uint8 holds uint8 numbers"):
+        read_weights(path)
     path.write_bytes(whole + b"\0")
     with pytest.raises(InputError, match="bytes after its end"):
         read_weights(path)
+
+
+def test_files_without_usable_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "w.params"
+    write(path, {}, 2)
+    with pytest.raises(InputError, match=r"^w: holds no tensor$"):
+        read_weights(path, "w")
+    write(path, {"arg:a": np.ones(2, np.float32), "aux:b": np.array([1, np.inf])}, 2)
+    with pytest.raises(InputError, match=r"^w: aux:b holds NaN or infinite numbers"):
+        read_weights(path, "w")
 
 
 def test_files_that_are_wrong_inside(tmp_path: Path) -> None:
@@ -139,6 +153,7 @@ def test_every_name_of_resnet38() -> None:
     known = recognise(state, "w.params")
     assert known.kind.name == "mxnet-resnet38"
     assert known.official == {ours: theirs for theirs, ours in names.items()}
-    assert known.left_out == ("arg:linear1000_weight", "arg:linear1000_bias")
+    assert tuple(known.left_out) == ("arg:linear1000_weight", "arg:linear1000_bias")
+    assert known.left_out_title == "ImageNet's classifier"
     odd = recognise({**state, "arg:odd_weight": torch.ones(1)}, "w.params")
     assert odd.official["arg:odd_weight"] == "arg:odd_weight"

@@ -80,32 +80,6 @@ class Backbone(nn.Module):
             x = self.run_stage(name, x)
         return x
 
-    def load_pretrained(self, state: dict[str, Tensor], source: str = "weights") -> None:
-        """Take pretrained weights, all of them.
-
-        Args:
-            state: a state dict of this network (``fc.*``, ImageNet's classifier, is left out).
-            source: the file the weights came from, for the error line.
-
-        Raises:
-            InputError: a weight is missing, unknown or of another shape.
-        """
-        own = self.state_dict()
-        given = {k: v for k, v in state.items() if not k.startswith("fc.")}
-        # Counters of frozen batch norm: of no use, and older files lack them.
-        given |= {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
-        missing = sorted(own.keys() - given.keys())
-        unknown = sorted(given.keys() - own.keys())
-        if missing or unknown:
-            key, what = (missing[0], "lacks") if missing else (unknown[0], "has the unknown")
-            raise InputError(f"{source}: {what} {key}; weights of {type(self).__name__} are needed")
-        for key, value in given.items():
-            if value.shape != own[key].shape:
-                raise InputError(
-                    f"{source}: {key} is {list(value.shape)}, it must be {list(own[key].shape)}"
-                )
-        self.load_state_dict(given)
-
 
 def backbone_names() -> list[str]:
     """Names that ``build_backbone`` knows."""

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from camsweep.methods.backbones import BACKBONES
 from camsweep.methods.base import method_names
+from camsweep.methods.pretrained.known import Known
 from camsweep.methods.pretrained.match import (
     Match,
     backbone_of,
@@ -21,9 +22,8 @@ from camsweep.methods.pretrained.match import (
     expected_network,
     refuse,
 )
-from camsweep.methods.pretrained.names import Known, recognise
-from camsweep.methods.pretrained.read import NOTE, read_origin, read_weights
-from camsweep.methods.weights import file_sha256
+from camsweep.methods.pretrained.read import NOTE
+from camsweep.methods.weights import examine_weights, file_sha256
 from camsweep.shards.errors import InputError, nearest
 
 
@@ -33,15 +33,12 @@ class Examined:
 
     Attributes:
         known: its tensors and what they are.
-        origin: what an earlier conversion noted: ``title``, ``source``, ``source_sha256``,
-            ``method``.
         target: what it was compared with, in words.
         match: the comparison.
         aside: tensors of the file that were not compared: heads, beside a backbone.
     """
 
     known: Known
-    origin: dict[str, str]
     target: str
     match: Match
     aside: tuple[str, ...] = ()
@@ -61,7 +58,7 @@ def examine(path: Path, target: str | None = None, classes: int | None = None) -
             target.
     """
     source = str(path)
-    known, origin = recognise(read_weights(path, source), source), read_origin(path)
+    known = examine_weights(path, source)
     kind = known.kind
     if target in BACKBONES and target != kind.backbone:
         raise InputError(f"{source}: holds {kind.title}; --for {target} needs weights of {target}")
@@ -70,7 +67,7 @@ def examine(path: Path, target: str | None = None, classes: int | None = None) -
         raise InputError(f"--for: there is no '{target}'{nearest(target, known_targets)}")
     method = target if target not in BACKBONES else None
     if target is None:
-        method = kind.method or origin.get("method")
+        method = kind.method or known.origin.get("method")
     aside: tuple[str, ...] = ()
     if kind.whole and method is not None:
         count = classes or class_count(known, method)
@@ -83,14 +80,14 @@ def examine(path: Path, target: str | None = None, classes: int | None = None) -
             aside = tuple(k for k in known.state if not k.startswith("backbone."))
         known, net = backbone_of(known), build_empty(kind.backbone)
         words = f"backbone {kind.backbone}" + (f" of {method}" if method else "")
-    return Examined(known, origin, words, compare(known.state, net.state_dict()), aside)
+    return Examined(known, words, compare(known.state, net.state_dict()), aside)
 
 
 def convert(path: Path, out: Path, force: bool = False) -> Known:
     """Write a weight file's tensors under our names, all of them, as safetensors.
 
-    ImageNet's classifier and second names of the same tensor are left out. The new file notes what
-    it was made of (``read_origin``) and appears whole or not at all.
+    A classifier beside a backbone (ImageNet's) and second names of the same tensor are left out.
+    The new file notes what it was made of (``Known.origin``) and appears whole or not at all.
 
     Args:
         path: any weight file that is known.
@@ -107,19 +104,19 @@ def convert(path: Path, out: Path, force: bool = False) -> Known:
         raise InputError(f"{out}: is there; --force replaces it")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent}: no such folder; make it first")
-    source = str(path)
-    known, origin = recognise(read_weights(path, source), source), read_origin(path)
-    kind = known.kind
+    known = examine_weights(path, str(path))
+    kind, origin = known.kind, known.origin
     method = kind.method or origin.get("method", "")
     if kind.whole and method:
-        refuse(expected_network(method, kind.backbone, class_count(known, method)), known, source)
+        refuse(expected_network(method, kind.backbone, class_count(known, method)), known)
     else:
-        refuse(build_empty(kind.backbone), backbone_of(known), source)
+        refuse(build_empty(kind.backbone), backbone_of(known))
     note = {
-        "title": origin.get("title", kind.title),
+        "title": known.title,
         "source": origin.get("source", path.name),
         "source_sha256": origin.get("source_sha256", file_sha256(path)),
         **({"method": method} if method else {}),
+        **({"prcm_layout": known.prcm_layout} if known.prcm_layout else {}),
     }
     # Copies, because safetensors refuses tensors that share memory.
     tensors = {k: v.clone(memory_format=torch.contiguous_format) for k, v in known.state.items()}

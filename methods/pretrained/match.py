@@ -17,7 +17,8 @@ from camsweep.methods.backbones import (
     without_storage,
 )
 from camsweep.methods.base import load_method, make_config
-from camsweep.methods.pretrained.names import Known, shapes
+from camsweep.methods.pretrained.known import Known
+from camsweep.methods.pretrained.names import shapes
 from camsweep.shards.errors import InputError
 
 VOC_CLASSES = 21
@@ -63,7 +64,9 @@ def problem(known: Known, match: Match) -> str | None:
     more = len(match.missing) + len(match.unknown) + len(match.reshaped) - 1
     rest = f" (and {more} more)" if more > 0 else ""
     for name, given, wanted in match.reshaped:
-        if name == "classifier.weight" and given[1:] == wanted[1:]:
+        # Beside other heads the number says nothing: methods differ in a background output.
+        same_heads = not (match.missing or match.unknown)
+        if name == "classifier.weight" and given[1:] == wanted[1:] and same_heads:
             return (
                 f"its class count differs: {known.named(name)} has {given[0]} outputs, "
                 f"{wanted[0]} are needed for the data's classes"
@@ -127,13 +130,12 @@ def class_count(known: Known, method: str, default: int = VOC_CLASSES) -> int:
     return len(classifier) + default - len(probe.classifier.weight)
 
 
-def refuse(net: nn.Module, known: Known, source: str) -> None:
+def refuse(net: nn.Module, known: Known) -> None:
     """Raise unless every tensor of a file fits a network and the other way round.
 
     Args:
         net: a backbone, or a method's network with the attribute ``backbone``.
         known: the file's tensors, of the same extent.
-        source: the file, for the error line.
 
     Raises:
         InputError: another backbone or class count, or a tensor is missing, unknown or of another
@@ -142,8 +144,9 @@ def refuse(net: nn.Module, known: Known, source: str) -> None:
     name = backbone_name(net if isinstance(net, Backbone) else net.get_submodule("backbone"))
     if name in BACKBONES and name != known.kind.backbone:
         raise InputError(
-            f"{source}: holds {known.kind.title}; the backbone here is {name}, give weights for it"
+            f"{known.source}: holds {known.kind.title}; the backbone here is {name}, "
+            "give weights for it"
         )
     found = problem(known, compare(known.state, net.state_dict()))
     if found is not None:
-        raise InputError(f"{source}: {found}; it holds {known.kind.title}")
+        raise InputError(f"{known.source}: {found}; it holds {known.kind.title}")

@@ -10,31 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from camsweep.methods.backbones import BACKBONES, build_backbone, without_storage
+from camsweep.methods.pretrained.known import HEADS, Kind, Known
 from camsweep.shards.errors import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Released names of everything that is not the backbone.
-HEADS = {
-    "fc8.weight": "classifier.weight",
-    "f8_3.weight": "correlation.low.weight",
-    "f8_4.weight": "correlation.high.weight",
-    "f9.weight": "correlation.g.weight",
-    "f10.weight": "correlation.phi.weight",
-    "classifier.weight": "classifier.weight",
-    "side1.weight": "hierarchy.side.0.weight",
-    "side2.weight": "hierarchy.side.1.weight",
-    "side3.weight": "hierarchy.side.2.weight",
-    "side4.weight": "hierarchy.side.3.weight",
-}
-IMAGENET_CLASSIFIER = ("fc.", "linear1000.")
+FULL_CLASSIFIER = ("fc.", "linear1000.")
 MXNET_NORM = {
     "gamma": "weight",
     "beta": "bias",
@@ -47,56 +34,6 @@ ALIAS = re.compile(r"(stage\d+|backbone|newly_added)\.")
 ENOUGH = 0.7
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a weight file is.
-
-    Attributes:
-        name: ``seam``, ``torchvision-resnet50``, ...
-        title: the same in words, with its origin.
-        backbone: our name of its backbone.
-        method: the method whose whole network it is; None where that cannot be told.
-        whole: whether it holds more than a backbone.
-    """
-
-    name: str
-    title: str
-    backbone: str
-    method: str | None = None
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class Known:
-    """A file's tensors under our names.
-
-    Attributes:
-        kind: what they are.
-        state: tensors by our names; those of a backbone alone have the backbone's own names.
-        official: the file's name of each tensor of ``state``.
-        left_out: names of ImageNet's classifier, which nothing here uses.
-        aliases: how many further names of tensors of ``state`` the file holds.
-    """
-
-    kind: Kind
-    state: dict[str, Tensor]
-    official: dict[str, str]
-    left_out: tuple[str, ...] = ()
-    aliases: int = 0
-
-    def named(self, name: str) -> str:
-        """One of our names as the file has it, or would have it."""
-        if name in self.official:
-            return self.official[name]
-        released = {ours: theirs for theirs, ours in HEADS.items() if theirs != ours}
-        if self.kind.name in ("seam", "cpn", "psa-cam", "sipe", "irn-cam"):
-            if name.startswith("backbone."):
-                old = "" if self.kind.backbone == "resnet38" else "resnet50."
-                return old + name.removeprefix("backbone.")
-            return name if self.kind.name == "irn-cam" else released.get(name, name)
-        return name
-
-
 def recognise(state: Mapping[str, Tensor], source: str) -> Known:
     """Tell what a state dict is, and rename its tensors.
 
@@ -105,7 +42,7 @@ def recognise(state: Mapping[str, Tensor], source: str) -> Known:
         source: the file, for the error line.
 
     Raises:
-        InputError: of no known network, or a second name does not hold the same tensor.
+        InputError: empty, of no known network, or a second name does not hold the same tensor.
     """
     if any(key.startswith(("arg:", "aux:")) for key in state):
         named = {key: _from_mxnet(key) for key in state}
@@ -125,20 +62,22 @@ def recognise(state: Mapping[str, Tensor], source: str) -> Known:
 
     renamed = {ours: state[theirs] for theirs, ours in named.items()}
     official = {ours: theirs for theirs, ours in named.items()}
-    left_out: tuple[str, ...] = ()
+    left_out: dict[str, tuple[int, ...]] = {}
     if style in ("mxnet", "bare"):
-        left_out = tuple(official[k] for k in renamed if k.startswith(IMAGENET_CLASSIFIER))
-        renamed = {k: v for k, v in renamed.items() if not k.startswith(IMAGENET_CLASSIFIER)}
+        unused = {k: v for k, v in renamed.items() if k.startswith(FULL_CLASSIFIER)}
+        left_out = {official[k]: tuple(v.shape) for k, v in unused.items()}
+        renamed = {k: v for k, v in renamed.items() if k not in unused}
     parts = {k.removeprefix("backbone."): v for k, v in renamed.items() if k not in HEADS.values()}
     kind = _kind(style, nearest_backbone(parts), renamed.keys())
     if kind is None:
+        example = next(iter(state), "none")
         raise InputError(
-            f"{source}: no known network (the first of {len(state)} tensors is "
-            f"{next(iter(state))}); known are SEAM, CPN, SIPE, IRN's and AffinityNet's CAM, "
-            "ResNet-38, torchvision's ResNet-50 and ResNet-101, and camsweep's own"
+            f"{source}: no known network (the first of {len(state)} tensors is {example}); "
+            "known are SEAM, CPN, SIPE, IRN's and AffinityNet's CAM, ResNet-38, torchvision's "
+            "ResNet-50 and ResNet-101, and camsweep's own"
         )
     official = {ours: official[ours] for ours in renamed}
-    return Known(kind, renamed, official, left_out, len(state) - len(named))
+    return Known(kind, renamed, official, source, left_out, len(state) - len(named))
 
 
 def nearest_backbone(state: Mapping[str, Tensor]) -> str | None:

@@ -33,12 +33,27 @@ def read_weights(path: Path, source: str = "") -> dict[str, Tensor]:
         source: how error lines call the file; by default ``--weights PATH``.
 
     Returns:
-        Tensors by name, on the CPU; a ``module.`` that all names begin with is cut off.
+        Tensors by name, on the CPU, at least one; a ``module.`` that all names begin with is cut
+        off. All are finite floating-point numbers, but for batch norm's counters.
 
     Raises:
-        InputError: unreadable, truncated, not a state dict, or a pickle that wants to run code.
+        InputError: unreadable, truncated, not a state dict, empty, a pickle that wants to run code,
+            or a tensor of other numbers.
     """
     source = source or f"--weights {path}"
+    content = _read(path, source)
+    if not content:
+        raise InputError(f"{source}: holds no tensor")
+    for name, value in content.items():
+        flaw = None if name.endswith("num_batches_tracked") else _flaw(value)
+        if flaw is not None:
+            raise InputError(f"{source}: {name} {flaw}")
+    if all(key.startswith("module.") for key in content):
+        content = {key.removeprefix("module."): value for key, value in content.items()}
+    return content
+
+
+def _read(path: Path, source: str) -> dict[str, Tensor]:
     try:
         with path.open("rb") as handle:
             head = handle.read(8)
@@ -57,11 +72,21 @@ def read_weights(path: Path, source: str = "") -> dict[str, Tensor]:
         isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
     ):
         raise InputError(f"{source}: must hold a state dict (tensors by name)")
-    if not content:
-        raise InputError(f"{source}: holds no tensor")
-    if all(key.startswith("module.") for key in content):
-        content = {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)
+
+
+def _flaw(value: Tensor) -> str | None:
+    """What makes a tensor unfit as a weight, or None."""
+    if value.layout != torch.strided or value.is_nested or value.is_meta:
+        return "is no plain dense tensor; give one of numbers"
+    if not value.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"holds {kind} numbers; weights must be floating-point"
+    # Copied where torch has no test of its own for so few bits.
+    numbers = value.float() if value.itemsize == 1 else value
+    if not numbers.isfinite().all():
+        return "holds NaN or infinite numbers; weights must be finite"
+    return None
 
 
 def read_origin(path: Path) -> dict[str, str]:

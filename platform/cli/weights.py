@@ -55,16 +55,19 @@ def check(
     found = examine(file, target, classes)
     console, known, match = Console(), found.known, found.match
     console.print(Text.assemble((str(file), "bold"), f"  {known.kind.title}"), soft_wrap=True)
-    if "source_sha256" in found.origin:
-        made = f"{found.origin.get('title')}, {found.origin.get('source')}"
+    if "source_sha256" in known.origin:
+        made = f"{known.title}, {known.origin.get('source')}"
         console.print(Text(f"converted from {made}"), soft_wrap=True)
-        console.print(f"source sha256 {found.origin['source_sha256']}", soft_wrap=True)
+        console.print(f"source sha256 {known.origin['source_sha256']}", soft_wrap=True)
     console.print(f"sha256 {file_sha256(file)}", soft_wrap=True)
     console.print(_table(found))
     for line in problems(found):
         console.print(Text(line), soft_wrap=True)
+    if known.prcm_layout is not None:
+        console.print(Text(f"needs prcm_layout: {known.prcm_layout}"))
     if known.left_out:
-        console.print(Text(f"not used: ImageNet's classifier ({', '.join(known.left_out)})"))
+        names = ", ".join(known.left_out)
+        console.print(Text(f"not used: {known.left_out_title} ({names})"), soft_wrap=True)
     if known.aliases:
         console.print(f"not used: {known.aliases} second names of the same tensors")
     if found.aside:
