@@ -12,8 +12,9 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from camsweep.methods.backbones import build_backbone
-from camsweep.methods.base import Batch, Method, Output, setting
+from camsweep.methods.base import Batch, Method, Output
 from camsweep.methods.compose import ComposedConfig
+from camsweep.methods.config import setting
 from camsweep.methods.losses import classification
 from camsweep.methods.recipes import IrnRecipe, recipe_values
 

@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from camsweep.methods.backbones import Backbone, build_backbone
-from camsweep.methods.base import Output, setting
+from camsweep.methods.base import Output
 from camsweep.methods.compose import ComposedConfig
+from camsweep.methods.config import setting
 from camsweep.methods.correlation import Correlation
 from camsweep.methods.normalize import correlation_input
 from camsweep.methods.pair import PairConfig

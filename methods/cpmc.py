@@ -21,8 +21,9 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from camsweep.methods import context
-from camsweep.methods.base import Batch, Fraction, Method, Output, Stage, setting
+from camsweep.methods.base import Batch, Method, Output
 from camsweep.methods.cam import CamNet
+from camsweep.methods.config import Fraction, Stage, setting
 from camsweep.methods.correlation import resize
 from camsweep.methods.ipe import own_background, prototype_cams, prototype_features
 from camsweep.methods.losses import classification

@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camsweep.methods.backbones import freeze_batch_norm
-from camsweep.methods.base import Method, TrialConfig
+from camsweep.methods.base import Method
 from camsweep.methods.compose import joint_maps, view_maps, views
+from camsweep.methods.config import TrialConfig
 from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import normalise_test
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD

@@ -16,7 +16,8 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from camsweep.methods.base import Batch, Output, Stage, TrialConfig, setting, switched
+from camsweep.methods.base import Batch, Output
+from camsweep.methods.config import Stage, TrialConfig, setting, switched
 from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import background, normalise_test
 from camsweep.methods.prototypes import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import SGD
 
-from camsweep.methods.base import TrialConfig
+from camsweep.methods.config import TrialConfig
 
 
 def poly_factor(step: int, total: int, power: float) -> float:

@@ -13,14 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from camsweep.methods import losses as terms
-from camsweep.methods.base import (
-    Batch,
-    Output,
-    SuperpixelSettings,
-    TrialConfig,
-    setting,
-    switched,
-)
+from camsweep.methods.base import Batch, Output
+from camsweep.methods.config import SuperpixelSettings, TrialConfig, setting, switched
 from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import max_norm
 from camsweep.methods.patches import Pair, cell_size, grid_pair, superpixel_pair

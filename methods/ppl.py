@@ -22,8 +22,9 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from camsweep.methods.backbones import Backbone, Features, build_backbone
-from camsweep.methods.base import Batch, Method, Output, setting
+from camsweep.methods.base import Batch, Method, Output
 from camsweep.methods.compose import ComposedConfig
+from camsweep.methods.config import setting
 from camsweep.methods.losses import classification
 
 # Every backbone has at least five stages, and the first one cannot be cut before.

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from camsweep.methods.base import Fraction, setting
 from camsweep.methods.compose import ComposedConfig
+from camsweep.methods.config import Fraction, setting
 
 
 class IrnRecipe(ComposedConfig):

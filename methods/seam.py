@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from camsweep.methods import losses as terms
-from camsweep.methods.base import Batch, Method, Output, setting
+from camsweep.methods.base import Batch, Method, Output
+from camsweep.methods.config import setting
 from camsweep.methods.correlation import resize
 from camsweep.methods.correlation_net import CorrelationConfig, build
 from camsweep.methods.normalize import max_norm

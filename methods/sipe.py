@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from camsweep.methods.base import Method, setting
+from camsweep.methods.base import Method
 from camsweep.methods.cam import build, losses
+from camsweep.methods.config import setting
 from camsweep.methods.recipes import IrnRecipe
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from camsweep.methods.base import TrialConfig
+from camsweep.methods.config import TrialConfig
 from camsweep.methods.pretrained.known import Known
 from camsweep.methods.pretrained.match import build_empty, empty_network, refuse
 from camsweep.methods.pretrained.names import recognise
@@ -83,8 +83,10 @@ def check_known(known: Known, config: TrialConfig, classes: int) -> Extent:
     refuse(empty_network(config, classes), known)
     # All shapes fit in either layout; only the maps would be wrong.
     needed = known.prcm_layout
-    uses_layout = config.method == "cpn" and getattr(config, "prcm", False)
-    if uses_layout and needed not in (None, getattr(config, "prcm_layout", None)):
+    if getattr(config, "prcm", False) and needed not in (
+        None,
+        getattr(config, "prcm_layout", None),
+    ):
         raise InputError(
             f"{known.source}: {known.title}, was trained with prcm_layout: {needed}; "
             f"--set prcm_layout={needed}"

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from camsweep.methods.base import TrialConfig
+from camsweep.methods.config import TrialConfig
 from camsweep.methods.weights import Known, check_known, examine_weights, file_sha256
 from camsweep.platform.attempts import make_jobs, run_job
 from camsweep.platform.context import RunContext

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from camsweep.methods import pretrain
-from camsweep.methods.base import TrialConfig, load_method
+from camsweep.methods.base import load_method
+from camsweep.methods.config import TrialConfig
 from camsweep.shards.manifest import canonical_json
 
 #: The chain, in order. `refine` and `segment` join it with their methods.

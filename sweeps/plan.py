@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from camsweep.methods.base import TrialConfig, load_method, method_names
+from camsweep.methods.base import load_method, method_names
+from camsweep.methods.config import TrialConfig
 from camsweep.shards.errors import InputError, nearest
 from camsweep.shards.validation import first_problem
 from camsweep.sweeps.identity import STAGES, stage_ids

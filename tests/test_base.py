@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from camsweep.methods.base import TrialConfig, load_method, make_config, method_names, setting
+from camsweep.methods.base import load_method, make_config, method_names
+from camsweep.methods.config import TrialConfig, setting
 from camsweep.shards.errors import InputError
 
 SMALL = {"backbone": "small", "pretrain": "none"}

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camsweep.methods.base import Batch, Method, TrialConfig, load_method, make_config
+from camsweep.methods.base import Batch, Method, load_method, make_config
+from camsweep.methods.config import TrialConfig
 from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_factor, set_rate
 from camsweep.methods.sampling import EpochBatches, step_generator, step_seed
 from camsweep.methods.training import EpochLog, TrainingDiverged, build_net, load_net, train

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from camsweep.methods import weights
 from camsweep.methods.backbones import build_backbone
-from camsweep.methods.base import TrialConfig, make_config
+from camsweep.methods.base import make_config
+from camsweep.methods.config import TrialConfig
 from camsweep.methods.pretrained.names import backbone_shapes, recognise
 from camsweep.methods.weights import check_known, examine_weights
 from camsweep.shards.errors import InputError
