@@ -109,7 +109,7 @@ class _Fill:
     holes: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, Trial] = field(default_factory=dict)
     apart: set[str] = field(default_factory=set)
-    seeds: int = 0
+    seeds: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     images: int = 0
 
@@ -117,8 +117,7 @@ class _Fill:
         found = gather(self.selection, sweep, label, self.overrides)
         self.failed |= {t.id: t for t in found.failed}
         self.apart |= {t.id for t in found.apart}
-        # Seeds are numbered from 0: as many as the cells that are measured have.
-        self.seeds = max([self.seeds, *(t.seed + 1 for t in found.trials)])
+        self.seeds |= {t.seed for t in found.trials}
         if not found.trials:
             self.miss(sweep, label)
         if found.left_out:

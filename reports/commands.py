@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from camsweep.reports.load import Trial, settings_text
 
+#: A cell that lacks its first seeds counts them too; a run with `--first-seed` begins far above.
+HELD_OUT = 10
 QUICKSTART_OUT = "camsweep-quickstart"
 _OPTIONS = {
     "--profile": "profile", "-p": "profile", "--data": "data", "--weights": "weights",
@@ -22,18 +24,22 @@ class Started:
 
     profile: str = ""
     data: str = ""
-    weights: str = ""
+    weights: tuple[str, ...] = ()
 
 
-def _options(words: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _options(words: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in _OPTIONS and equals:
-            found[_OPTIONS[name]] = value
+            found.setdefault(_OPTIONS[name], []).append(value)
         elif word in _OPTIONS and index + 1 < len(words):
-            found[_OPTIONS[word]] = words[index + 1]
+            found.setdefault(_OPTIONS[word], []).append(words[index + 1])
     return found
+
+
+def _last(found: Mapping[str, Sequence[str]], name: str, default: str = "") -> str:
+    return found[name][-1] if name in found else default
 
 
 def started(command: str) -> Started | None:
@@ -47,8 +53,9 @@ def started(command: str) -> Started | None:
         return None
     given = _options(words)
     if name == "quickstart":
-        return Started(data=str(PurePath(given.get("out", QUICKSTART_OUT)) / "data"))
-    return Started(given.get("profile", ""), given.get("data", ""), given.get("weights", ""))
+        return Started(data=str(PurePath(_last(given, "out", QUICKSTART_OUT)) / "data"))
+    weights = tuple(given.get("weights", ()))
+    return Started(_last(given, "profile"), _last(given, "data"), weights)
 
 
 def run_command(
@@ -56,7 +63,7 @@ def run_command(
     profile: str,
     store: str,
     trials: Sequence[Trial],
-    seeds: int,
+    seeds: Collection[int],
     overrides: Mapping[str, str],
 ) -> str:
     """The ``camsweep run`` that measures what a sweep lacks, with every path quoted for a shell.
@@ -66,7 +73,7 @@ def run_command(
         profile: the profile of the report; given as a file where the trials were.
         store: as the user wrote it.
         trials: whose stored commands are asked, the first that says anything counts.
-        seeds: how many seeds; 0 leaves the sweep's own number.
+        seeds: those that are measured elsewhere; without any it is the sweep's own number.
         overrides: of the artefact's other rows.
     """
     from_file = (found for trial in trials if (found := started(trial.command)) is not None)
@@ -76,8 +83,13 @@ def run_command(
     words = ["camsweep", "run", sweep, "--profile", inputs.profile if same else profile]
     words += ["--data", inputs.data] if inputs.data else []
     words += ["--store", store]
-    words += ["--seeds", str(seeds)] if seeds else []
+    if seeds:
+        # From the first to the last. Seeds that begin elsewhere than 0 were held out on purpose.
+        first = min(seeds) if min(seeds) >= HELD_OUT else 0
+        words += ["--seeds", str(max(seeds) + 1 - first)]
+        words += ["--first-seed", str(first)] if first else []
     text = shlex.join(words)
     if overrides:
         text += f" {settings_text(dict(overrides))}"
-    return f"{text} {shlex.join(['--weights', inputs.weights])}" if inputs.weights else text
+    files = [word for given in inputs.weights for word in ("--weights", given)]
+    return f"{text} {shlex.join(files)}" if files else text

@@ -19,7 +19,7 @@ from camsweep.reports import leaderboard as ranking
 from camsweep.reports.artefacts import Filled, fill
 from camsweep.reports.build import _training
 from camsweep.reports.cells import fits, gather, one_overrides
-from camsweep.reports.commands import QUICKSTART_OUT, Started, started
+from camsweep.reports.commands import QUICKSTART_OUT, Started, run_command, started
 from camsweep.reports.load import Selection, choose, read_pictures, read_trials, settings_text
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
@@ -224,18 +224,35 @@ def test_the_leaderboard_separates_by_students_t(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "found"),
     [
-        ("camsweep run x -p voc12 --data '/a b' --weights=r.pth", ("voc12", "/a b", "r.pth")),
-        ("camsweep run cpn/fig6", ("", "", "")),
-        ("camsweep --debug run cpn --profile=my/p.yaml", ("my/p.yaml", "", "")),
-        ("camsweep quickstart --seeds 2", ("", f"{QUICKSTART_OUT}/data", "")),
-        ("camsweep quickstart -o 'x y'", ("", "x y/data", "")),
+        ("camsweep run x -p voc12 --data '/a b' --weights=r.pth", ("voc12", "/a b", ("r.pth",))),
+        ("camsweep run cpn/fig6", ("", "", ())),
+        ("camsweep run x --weights resnet38=a --weights b", ("", "", ("resnet38=a", "b"))),
+        ("camsweep --debug run cpn --profile=my/p.yaml", ("my/p.yaml", "", ())),
+        ("camsweep quickstart --seeds 2", ("", f"{QUICKSTART_OUT}/data", ())),
+        ("camsweep quickstart -o 'x y'", ("", "x y/data", ())),
         ("pytest run.py", None),
         ("camsweep 'run", None),
         ("", None),
     ],
 )
-def test_inputs_are_read_from_stored_commands(command: str, found: tuple[str, ...] | None) -> None:
+def test_inputs_are_read_from_stored_commands(command: str, found: tuple[Any, ...] | None) -> None:
     assert started(command) == (None if found is None else Started(*found))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ((), "--store s"),
+        ((0, 1, 2), "--store s --seeds 3"),
+        ((2,), "--store s --seeds 3"),
+        ((100, 101, 104), "--store s --seeds 5 --first-seed 100"),
+    ],
+)
+def test_the_command_for_a_hole_asks_for_the_seeds_of_the_others(
+    seeds: tuple[int, ...], words: str
+) -> None:
+    found = run_command("cpn/fig6", "embedded", "s", [], seeds, {})
+    assert found == f"camsweep run cpn/fig6 --profile embedded {words}"
 
 
 def test_the_quickstarts_default_folder_is_the_commands() -> None:
