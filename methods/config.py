@@ -137,8 +137,6 @@ class TrialConfig(BaseModel):
             raise ValueError("resize_min must be 1..resize_max; resize_max: 0 for no resize")
         if self.pretrain == "embedded" and self.backbone != "small":
             raise ValueError("pretrain: embedded trains the small network; set backbone: small")
-        if self.pretrain == "weights" and self.backbone == "small":
-            raise ValueError("pretrain: weights is for the ResNets; use embedded or none")
         start, stop, step = self.thresholds
         if not (0 <= start <= stop <= 2 and step > 0):
             raise ValueError("thresholds must be start <= stop within 0..2 and a step above 0")

@@ -108,7 +108,7 @@ class PairConfig(TrialConfig):
         names = super().inactive()
         names |= _SUPERPIXEL if self.patches == "grid" else _GRID
         if not self.pair:
-            names |= _GRID | _SUPERPIXEL | {"patches", "p_h", "lam"}
+            names |= _GRID | _SUPERPIXEL | {"patches", "p_h", "lam", "tcp"}
         if not self.tcp:
             names |= {"w_tcp", "renormalise_pair"}
         if not self.consistent:

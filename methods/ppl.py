@@ -204,4 +204,4 @@ def losses(net: nn.Module, batch: Batch, config: PplConfig, progress: float) -> 
     return {"loss": value, "cls": value}
 
 
-METHOD = Method("ppl", "PPL", PplConfig, build, losses)
+METHOD = Method("ppl", "PPL (our reading)", PplConfig, build, losses)

@@ -11,6 +11,7 @@ from typing import Any
 from camsweep.reports.artefacts import Filled
 from camsweep.reports.leaderboard import Leaderboard
 from camsweep.reports.measure import Estimate
+from camsweep.reports.spec import paper
 from camsweep.reports.text import Grid
 
 _TEX = {
@@ -90,7 +91,9 @@ def tidy(filled: Filled) -> list[dict[str, Any]]:
     return [
         {
             "artefact": filled.spec.id,
+            "paper": paper(filled.spec.paper).title,
             "row": line.name,
+            "ours": line.ours,
             "column": column,
             **_numbers(value.estimate),
             "published": value.published,
@@ -110,16 +113,16 @@ def tidy(filled: Filled) -> list[dict[str, Any]]:
 
 
 TIDY = (
-    "artefact", "row", "column", "mean", "low", "high", "published", "difference", "effect_mean",
-    "effect_low", "effect_high", "seeds", "images", "profile", "data", "data_digest", "settings",
-    "comparable",
+    "artefact", "paper", "row", "ours", "column", "mean", "low", "high", "published", "difference",
+    "effect_mean", "effect_low", "effect_high", "seeds", "images", "profile", "data",
+    "data_digest", "settings", "comparable",
 )  # fmt: skip
 
 
 RANKED = (
     "rank", "variant", "metric", "mean", "low", "high", "tied", "background_iou", "foreground_iou",
     "seeds", "train_seconds", "images_per_second", "peak_memory_bytes", "parameters", "labels",
-    "profile", "data", "data_digest",
+    "no_skill_floor", "profile", "data", "data_digest",
 )  # fmt: skip
 
 
@@ -144,6 +147,7 @@ def board_records(board: Leaderboard) -> list[dict[str, Any]]:
             "peak_memory_bytes": finite(e.peak_memory),
             "parameters": finite(e.parameters),
             "labels": list(e.labels),
+            "no_skill_floor": finite(100 * board.floor),
             "profile": board.selection.profile,
             "data": board.selection.data_name,
             "data_digest": board.selection.data_digest,

@@ -19,6 +19,8 @@ LEVEL = 0.05
 # Every pair among this many is tested; the pairs of thousands of search trials would say nothing
 # after the adjustment, and take minutes.
 TESTED = 60
+# Behind the name of a variant whose labels are the argmax with the maps' own background.
+ESTIMATED = " †"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ def _check(metric: str, trials: Sequence[Trial]) -> None:
     known = {*COUNTED, *(name for t in trials for name in t.metrics)}
     if metric not in known:
         raise InputError(f"--metric {metric}: no trial has it{nearest(metric, known)}")
+
+
+def _estimated(trials: Sequence[Trial]) -> bool:
+    """Whether the mIoU is that of labels estimated by the maps' own background, no threshold."""
+    return all("miou_estimated" in t.metrics and "threshold" not in t.metrics for t in trials)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -160,7 +167,7 @@ def leaderboard(
         entries.append(
             Entry(
                 rank=place + 1,
-                name=names[key],
+                name=names[key] + (ESTIMATED if _estimated(trials) else ""),
                 estimate=estimate,
                 background=measurements.estimate(trials, "background_iou"),
                 foreground=measurements.estimate(trials, "foreground_iou"),

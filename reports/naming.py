@@ -46,17 +46,29 @@ def _values(configs: Sequence[Mapping[str, Any]], field: str) -> Counter[str]:
     return Counter(json.dumps(c[field], sort_keys=True) for c in configs if field in c)
 
 
-def _part(field: str, value: Any, seen: Counter[str]) -> str:
-    """How a setting is told, or "" where most variants have the same value.
+def _default(method: str, field: str) -> Any:
+    """The method's own value of a setting; None where this version does not know it."""
+    try:
+        declared = load_method(method).config.model_fields.get(field)
+    except InputError:
+        return None
+    return None if declared is None else declared.default
 
-    Of a switch only the rarer state is told; on a tie that is "off", since parts are on by default.
+
+def _part(field: str, value: Any, seen: Counter[str], default: Any) -> str:
+    """How a setting is told, or "" where it says nothing.
+
+    A switch is told where it is not as the method has it, whatever most variants do: SIPE stays
+    SIPE beside any number of its ablations. Of a method that is not known the rarer state is told.
+    Other settings are told where they are neither the method's own nor most variants' value.
     """
     if isinstance(value, bool):
         on, off = seen["true"], seen["false"]
         rare = (on < off) if value else (off <= on)
-        return (field if value else f"no {field}") if rare else ""
+        told = value != default if isinstance(default, bool) else rare
+        return (field if value else f"no {field}") if told else ""
     usual = 2 * seen[json.dumps(value, sort_keys=True)] > seen.total()
-    return "" if usual else f"{field}={_plain(value)}"
+    return "" if usual or value == default else f"{field}={_plain(value)}"
 
 
 def _told_apart(names: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
@@ -84,8 +96,8 @@ def variant_names(
         recipes: ``variant key -> recipe``, shown only where names would still be equal.
 
     Returns:
-        ``variant key -> name``, e.g. ``"CPN, superpixel S_N=200, no prcm"``. Values that most
-        variants of a method share are left out. No two names are equal.
+        ``variant key -> name``, e.g. ``"CPN, superpixel S_N=200, no prcm"``. Switches as the method
+        has them, and values that most of its variants share, are left out. No two names are equal.
     """
     names = {}
     for key, (method, config) in variants.items():
@@ -95,7 +107,7 @@ def variant_names(
             seen = _values(family, field)
             usual = _USUAL.get((field, str(config.get("patches")))) == config[field]
             if field not in _TOLD and len(seen) > 1 and not usual:
-                parts.append(_part(field, config[field], seen))
+                parts.append(_part(field, config[field], seen, _default(method, field)))
         names[key] = ", ".join(part for part in parts if part)
     names = _told_apart(names, overrides or {})
     names = _told_apart(names, recipes or {})

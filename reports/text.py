@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from camsweep.reports.artefacts import OTHER_SETTINGS, Filled, Line, Value
-from camsweep.reports.leaderboard import LEVEL, TESTED, Leaderboard
+from camsweep.reports.leaderboard import ESTIMATED, LEVEL, TESTED, Leaderboard
 from camsweep.reports.load import Trial
 from camsweep.reports.measure import Estimate
 from camsweep.reports.shape import sentences
@@ -263,6 +263,11 @@ def leaderboard_caption(board: Leaderboard) -> str:
         parts.insert(
             1,
             f"No-skill floor (uniform maps with the true image labels): {percent(board.floor)}.",
+        )
+    if any(e.name.endswith(ESTIMATED) for e in board.entries):
+        parts.append(
+            "† labels estimated by the maps' own background; all others are taken at their best "
+            "background threshold."
         )
     if len(board.entries) > TESTED:
         parts.insert(1, f"Places beyond {TESTED} are not tested.")

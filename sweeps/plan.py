@@ -253,6 +253,10 @@ def resolve(
         raise InputError(f"{where}: {first_problem(error, model)}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    wanted = cell.get("map", "final")
+    if wanted != "final" and wanted not in config.map_names():
+        made = ", ".join(config.map_names())
+        raise InputError(f"{path}: map: {name} makes no '{wanted}' map here, but {made}")
     # Which file it is follows from the backbone, which the method's recipe may have chosen.
     digest = weights.get(config.backbone, weights.get(""))
     return config.model_copy(update={"weights_sha256": digest})

@@ -7,6 +7,7 @@ import re
 import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,7 @@ class Golden:
         try:
             self._data = np.load(path, allow_pickle=False)
             self.keys: list[str] = list(self._data.files)
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, EOFError, ValueError, AttributeError, BadZipFile) as error:
             raise InputError(f"{path}: not a golden .npz file ({error})") from None
         named = re.search(r"seed(\d+)", path.name)
         if "in/seed" in self.keys:

@@ -31,7 +31,6 @@ def test_methods_are_discovered_and_a_misspelt_one_is_named() -> None:
         ({"method": "cam", "lr": float("nan")}, "lr: .*finite"),
         ({"method": "cam", "resize_min": 500, "resize_max": 400}, "resize_min must be"),
         ({"method": "cam", "thresholds": [0.5, 0.2, 0.1]}, "thresholds must be"),
-        ({"method": "cam", "backbone": "small"}, "pretrain: weights is for the ResNets"),
         ({"method": "cam", "pretrain": "embedded"}, "set backbone: small"),
         ({"lr": 1}, "method is missing"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +14,13 @@ import pytest
 
 from camsweep.reports.artefacts import Filled, fill
 from camsweep.reports.cells import gather
+from camsweep.reports.export import board_records
 from camsweep.reports.leaderboard import Leaderboard, leaderboard
 from camsweep.reports.load import Selection, choose, read_trials
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
 from camsweep.reports.spec import paper, read_spec, select, shipped
-from camsweep.reports.text import against_paper, effect, grid, notes, ranks
+from camsweep.reports.text import against_paper, effect, grid, leaderboard_caption, notes, ranks
 from camsweep.shards.errors import InputError
 from camsweep.shards.sources.voc import VOC_CLASSES
 from camsweep.sweeps.spec import load_sweep
@@ -448,6 +450,40 @@ def test_names_tell_what_differs() -> None:
     assert names["d"].endswith("S_N=200, p_h=0.1")
     assert names["e"].endswith("grid K={4, 7}")
     assert names["f"] == "strange<method>"
+
+
+def test_a_method_as_published_has_the_plain_name_beside_its_compositions() -> None:
+    plain = {"ipe": True, "gsc": True, "pair": False, "bpm": True}
+    pairs = {**plain, "pair": True, "patches": "grid", "grid_sizes": [56, 112]}
+    variants = {
+        "sipe": ("sipe", plain),
+        "pairs": ("sipe", pairs),
+        "more": ("sipe", {**pairs, "grid_sizes": [4, 7]}),
+        "bpm": ("sipe", {**plain, "bpm": False}),
+    }
+    assert variant_names(variants) == {
+        "sipe": "SIPE",
+        "pairs": "SIPE, grid K={56, 112}, pair",
+        "more": "SIPE, grid K={4, 7}, pair",
+        "bpm": "SIPE, no bpm",
+    }
+
+
+def test_estimated_labels_and_the_floor_are_told(world: World) -> None:
+    selection = world.selection
+    first, *others = [t for t in selection.trials if t.done]
+    estimated = {"miou": 0.4, "miou_estimated": 0.4, "miou_floor": 0.117}
+    trials = (replace(first, metrics=estimated), *others)
+    board = leaderboard(replace(selection, trials=trials), world.measurements)
+    told = [e.name for e in board.entries if e.name.endswith(" †")]
+    assert len(told) <= 1
+    alone = leaderboard(replace(selection, trials=trials[:1]), world.measurements)
+    assert alone.entries[0].name.endswith(" †")
+    caption = leaderboard_caption(alone)
+    assert "† labels estimated by the maps' own background" in caption
+    assert "No-skill floor (uniform maps with the true image labels): 11.7." in caption
+    assert board_records(alone)[0]["no_skill_floor"] == pytest.approx(11.7)
+    assert "†" not in leaderboard_caption(world.rank())
 
 
 def test_select_names_the_nearest_artefact() -> None:

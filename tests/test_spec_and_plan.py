@@ -44,6 +44,18 @@ def test_the_full_cpn_is_one_trial_a_seed_shared_by_five_artefacts() -> None:
     assert len(found.trials) == found.requested - 3 * (2 + 1 + 4)
 
 
+def test_a_map_that_is_not_made_is_refused_in_a_sweep_and_falls_back_with_set(
+    tmp_path: Path,
+) -> None:
+    text = "title: x\narms: {a: {method: cam, map: is_cam}}\nseeds: 1\n"
+    with pytest.raises(
+        InputError, match=r"mine.yaml: map: cam makes no 'is_cam' map here, but raw"
+    ):
+        plan([spec_file(tmp_path, text)])
+    found = plan(["cpn/table1"], overrides={"map": "refined"}, seeds=1)
+    assert [t.config.headline for t in found.trials] == ["raw", "refined", "refined", "refined"]
+
+
 def test_json_of_a_plan() -> None:
     content = plan(FIVE).to_json(None)
     assert content["estimate_seconds"] == "unknown"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from camsweep.methods.backbones import BACKBONES
 from camsweep.methods.base import method_names
@@ -122,8 +122,11 @@ def convert(path: Path, out: Path, force: bool = False) -> Known:
     tensors = {k: v.clone(memory_format=torch.contiguous_format) for k, v in known.state.items()}
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        save_file(tensors, partial, {NOTE: json.dumps(note, sort_keys=True)})
+        # By our own hand, so that the file has the rights that the umask gives.
+        partial.write_bytes(save(tensors, {NOTE: json.dumps(note, sort_keys=True)}))
         partial.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: can't be written ({error.strerror})") from error
     finally:
         partial.unlink(missing_ok=True)
     return known

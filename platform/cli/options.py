@@ -91,6 +91,8 @@ def parse_weights(words: list[str] | None) -> dict[str, str]:
         elif name not in backbone_names():
             hint = nearest(name, backbone_names())
             raise InputError(f"--weights {word}: there is no backbone '{name}'{hint}")
+        if not path:
+            raise InputError(f"--weights {word}: names no file")
         if name in files:
             raise InputError(f"--weights {word}: a second file for {name or 'all backbones'}")
         files[name] = path
