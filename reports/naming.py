@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from camsweep.methods.base import load_method
+from camsweep.methods.base import load_method, make_config
 from camsweep.shards.errors import InputError
 
 # Told by the patches part of the name, or by the method's own title.
@@ -46,29 +47,41 @@ def _values(configs: Sequence[Mapping[str, Any]], field: str) -> Counter[str]:
     return Counter(json.dumps(c[field], sort_keys=True) for c in configs if field in c)
 
 
-def _default(method: str, field: str) -> Any:
-    """The method's own value of a setting; None where this version does not know it."""
-    try:
-        declared = load_method(method).config.model_fields.get(field)
-    except InputError:
-        return None
-    return None if declared is None else declared.default
+@lru_cache(maxsize=32)
+def _defaults(method: str) -> Mapping[str, Any]:
+    """What a method sets where nobody says anything; nothing where this version does not know it.
 
-
-def _part(field: str, value: Any, seen: Counter[str], default: Any) -> str:
-    """How a setting is told, or "" where it says nothing.
-
-    A switch is told where it is not as the method has it, whatever most variants do: SIPE stays
-    SIPE beside any number of its ablations. Of a method that is not known the rarer state is told.
-    Other settings are told where they are neither the method's own nor most variants' value.
+    As a whole config: some defaults follow others.
     """
+    try:
+        # Without a network that needs weights, which says nothing about the other settings.
+        found = make_config({"method": method, "backbone": "small", "pretrain": "none"})
+    except InputError:
+        return {}
+    return found.model_dump(mode="json")
+
+
+def _part(field: str, value: Any, seen: Counter[str], defaults: Mapping[str, Any]) -> str:
+    """How a setting is told, or "" where it is the one that is left out.
+
+    That is the method's own value where some variant has it, whatever most of them do: SIPE stays
+    SIPE beside any number of its ablations. Else it is the value that most variants have.
+    """
+    own = json.dumps(defaults.get(field), sort_keys=True)
+    left_out = own if own in seen else _most(seen)
+    if json.dumps(value, sort_keys=True) == left_out:
+        return ""
     if isinstance(value, bool):
-        on, off = seen["true"], seen["false"]
-        rare = (on < off) if value else (off <= on)
-        told = value != default if isinstance(default, bool) else rare
-        return (field if value else f"no {field}") if told else ""
-    usual = 2 * seen[json.dumps(value, sort_keys=True)] > seen.total()
-    return "" if usual or value == default else f"{field}={_plain(value)}"
+        return field if value else f"no {field}"
+    return f"{field}={_plain(value)}"
+
+
+def _most(seen: Counter[str]) -> str:
+    """The value that more than half have, or for switches as many as half are on; else none."""
+    if set(seen) == {"true", "false"}:
+        return "true" if seen["true"] >= seen["false"] else "false"
+    value, count = seen.most_common(1)[0]
+    return value if 2 * count > seen.total() else ""
 
 
 def _told_apart(names: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
@@ -96,8 +109,8 @@ def variant_names(
         recipes: ``variant key -> recipe``, shown only where names would still be equal.
 
     Returns:
-        ``variant key -> name``, e.g. ``"CPN, superpixel S_N=200, no prcm"``. Switches as the method
-        has them, and values that most of its variants share, are left out. No two names are equal.
+        ``variant key -> name``, e.g. ``"CPN, superpixel S_N=200, no prcm"``. Settings as the method
+        has them, or else as most of its variants have them, are left out. No two names are equal.
     """
     names = {}
     for key, (method, config) in variants.items():
@@ -107,7 +120,7 @@ def variant_names(
             seen = _values(family, field)
             usual = _USUAL.get((field, str(config.get("patches")))) == config[field]
             if field not in _TOLD and len(seen) > 1 and not usual:
-                parts.append(_part(field, config[field], seen, _default(method, field)))
+                parts.append(_part(field, config[field], seen, _defaults(method)))
         names[key] = ", ".join(part for part in parts if part)
     names = _told_apart(names, overrides or {})
     names = _told_apart(names, recipes or {})

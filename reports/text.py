@@ -257,7 +257,7 @@ def leaderboard_caption(board: Leaderboard) -> str:
         "Mean over seeds and 95 % interval, in percent. Tied: the places that a paired t test over "
         f"seeds, with the images' noise, does not separate (level {LEVEL:g}, {adjusted}; the noise "
         "of a training is pooled over all variants with these seeds).",
-        "Settings that most variants of a method share are left out of the names.",
+        "Settings as the method has them are left out of the names.",
     ]
     if board.metric == "miou" and not math.isnan(board.floor):
         parts.insert(
