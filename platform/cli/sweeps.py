@@ -9,6 +9,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from camsweep.methods.config import TrialConfig
+
 
 def sweeps(
     name: Annotated[
@@ -55,6 +57,7 @@ def _show(console: Console, name: str) -> None:
     from rich.table import Table
 
     from camsweep.methods.base import load_method
+    from camsweep.methods.compose import ComposedConfig
     from camsweep.sweeps.spec import load_sweep
 
     sweep = load_sweep(name)
@@ -64,15 +67,20 @@ def _show(console: Console, name: str) -> None:
         console.print(sweep.spec.notes)
     console.print()
     cells = Table("cell", "settings", box=None, pad_edge=False)
-    methods = {}
+    methods: dict[str, type[TrialConfig]] = {}
     for label, cell in sweep.cells():
         cells.add_row(label, ", ".join(f"{k}={v}" for k, v in cell.items()))
         methods[cell["method"]] = load_method(cell["method"]).config
     console.print(cells, markup=False)
+    shared = ComposedConfig.model_fields
+    methods["every method"] = ComposedConfig
     for method, config in methods.items():
         console.print()
         table = Table(f"setting of {method}", "default", "stage", "meaning", box=None)
         for key, stage in config.stages().items():
             info = config.model_fields[key]
-            table.add_row(key, str(info.default), stage, info.description or "")
+            # What a method shares with all others and leaves as it is stands there once.
+            own = key not in shared or info.default != shared[key].default
+            if own if config is not ComposedConfig else not info.is_required():
+                table.add_row(key, str(info.default), stage, info.description or "")
         console.print(table, markup=False)
