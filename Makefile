@@ -24,8 +24,8 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# Every published direction on the embedded data, 5 seeds that no setting was chosen on: an hour and a
-# half on two cores. Run it again to go on. Not part of `make test`.
+# Every published direction on the embedded data, 5 seeds that no setting was chosen on: an hour on two
+# cores. Run it again to go on. Not part of `make test`.
 study: $(STAMP)
 	$(BIN)/camsweep run study/directions --profile embedded --first-seed 100 --seeds 5 --store $(STUDY)
 	$(BIN)/camsweep report study --store $(STUDY) --out $(STUDY)/report --format html,md
