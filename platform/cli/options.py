@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from camsweep.shards.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from camsweep.platform.run import Request
 
 DEFAULT_STORE = "camsweep-store"
 
@@ -97,6 +100,36 @@ def parse_weights(words: list[str] | None) -> dict[str, str]:
             raise InputError(f"--weights {word}: a second file for {name or 'all backbones'}")
         files[name] = path
     return files
+
+
+def make_request(
+    names: list[str],
+    profile: str,
+    data: str | None,
+    store: str,
+    seeds: int | None,
+    first_seed: int,
+    settings: list[str] | None,
+    weights: list[str] | None,
+) -> Request:
+    """What `plan` and `run` are asked for, from their options.
+
+    Raises:
+        InputError: a setting or a weights file can't be read as one.
+    """
+    from camsweep.platform.run import Request
+    from camsweep.sweeps.store import Store
+
+    return Request(
+        names,
+        profile,
+        data,
+        Store(store),
+        seeds,
+        parse_settings(settings),
+        parse_weights(weights),
+        first_seed,
+    )
 
 
 def parse_duration(text: str | None) -> float | None:

@@ -16,8 +16,7 @@ from camsweep.platform.cli.options import (
     Settings,
     StoreUrl,
     Weights,
-    parse_settings,
-    parse_weights,
+    make_request,
 )
 
 if TYPE_CHECKING:
@@ -49,19 +48,9 @@ def plan(
     """
     import json
 
-    from camsweep.platform.run import Request, expected_seconds, prepare
-    from camsweep.sweeps.store import Store
+    from camsweep.platform.run import expected_seconds, prepare
 
-    request = Request(
-        names,
-        profile,
-        data,
-        Store(store),
-        seeds,
-        parse_settings(settings),
-        parse_weights(weights),
-        first_seed,
-    )
+    request = make_request(names, profile, data, store, seeds, first_seed, settings, weights)
     prepared = prepare(request)
     seconds = expected_seconds(prepared, max_concurrent)
     if as_json:

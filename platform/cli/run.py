@@ -16,9 +16,8 @@ from camsweep.platform.cli.options import (
     Settings,
     StoreUrl,
     Weights,
+    make_request,
     parse_duration,
-    parse_settings,
-    parse_weights,
 )
 
 if TYPE_CHECKING:
@@ -61,9 +60,8 @@ def run(
 
     from rich.console import Console
 
-    from camsweep.platform.run import Request, execute, prepare
+    from camsweep.platform.run import execute, prepare
     from camsweep.shards.errors import InputError
-    from camsweep.sweeps.store import Store
 
     budget = parse_duration(time_budget)
     rays = {
@@ -75,16 +73,7 @@ def run(
     for option, value in rays.items():
         if in_process and value is not None:
             raise InputError(f"{option}: is Ray's; leave it out with --in-process")
-    request = Request(
-        names,
-        profile,
-        data,
-        Store(store),
-        seeds,
-        parse_settings(settings),
-        parse_weights(weights),
-        first_seed,
-    )
+    request = make_request(names, profile, data, store, seeds, first_seed, settings, weights)
     prepared = prepare(request)
     console = Console()
     counts = prepared.plan.counts()
