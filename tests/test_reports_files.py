@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import re
@@ -11,10 +10,10 @@ import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import synthetic_store as synthetic
 import typer
 from typer.testing import CliRunner
 
@@ -27,18 +26,6 @@ from camsweep.reports.pictures import colour_mask, overlay
 from camsweep.shards.errors import InputError
 
 EVIL = "<script>alert('x')</script>&\"|$_%"
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-synthetic = _load("synthetic_store")
 
 
 class Page(HTMLParser):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import synthetic_store as synthetic
 
 from camsweep.reports.artefacts import Filled, fill
 from camsweep.reports.cells import gather
@@ -25,18 +24,6 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.sources.voc import VOC_CLASSES
 from camsweep.sweeps.spec import load_sweep
 from camsweep.sweeps.store import Store
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-synthetic = _load("synthetic_store")
 
 
 class World:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import synthetic_store as synthetic
 
 from camsweep.platform.cli.quickstart import quickstart
 from camsweep.reports import figures
@@ -30,18 +29,6 @@ from camsweep.sweeps.store import Store
 
 TABLE4 = ("cpn/table4",)
 CELLS = [("cpn/table4", f"p_h=0.{i}") for i in range(1, 6)]
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-synthetic = _load("synthetic_store")
 
 
 def make(folder: Path, **given: Any) -> Store:
