@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,36 @@ from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
 # of 375 x 500). Constant, so that it cannot change a result between two runs.
 PIXELS_A_BATCH = 150_000
 
-Maps = dict[str, dict[str, Tensor]]
+
+class ClassMaps(NamedTuple):
+    """The maps of one image, of the classes in its image label alone: of 81 classes few are there.
+
+    Attributes:
+        classes: class indices of the maps, ascending; 0 is a background of the maps' own.
+        values: float32 [P, H, W] in 0..1, a map a class; those of all other classes are 0.
+    """
+
+    classes: tuple[int, ...]
+    values: Tensor
+
+    def foreground(self) -> ClassMaps:
+        """The same without the maps' own background."""
+        start = int(self.has_background)
+        return ClassMaps(self.classes[start:], self.values[start:])
+
+    @property
+    def has_background(self) -> bool:
+        """Whether the first map is the maps' own background."""
+        return self.classes[:1] == (0,)
+
+    def dense(self, classes: int) -> Tensor:
+        """All ``classes`` maps, background first: float32 [classes, H, W]."""
+        full = torch.zeros(classes, *self.values.shape[1:])
+        full[list(self.classes)] = self.values
+        return full
+
+
+Maps = dict[str, dict[str, ClassMaps]]
 
 
 def scale_name(scale: float) -> str:
@@ -82,9 +111,8 @@ def localize(
         on_image: called with the index after each image.
 
     Yields:
-        ``(index, {map name: {"all" or scale: float32 [C-1, H, W] in 0..1}}, mask)``; a scale's own
-        maps and their sum are each normalised. Absent classes are 0 everywhere. Maps with their
-        own background (``compose.joint_maps``) are [C, H, W], background first.
+        ``(index, {map name: {"all" or scale: ClassMaps}}, mask)``; a scale's own maps and their sum
+        are each normalised. Maps of ``compose.joint_maps`` may have a background of their own.
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     freeze_batch_norm(net).eval()
@@ -133,15 +161,16 @@ def _localize_group(
 
     results: list[Maps] = [{name: {} for name in summed} for _ in images]
     for name, scales in summed.items():
+        # A background is compared with the others as it is: min-max would move it (SIPE).
+        own_background = backed[name].shape != labels.shape
+        how = "max" if own_background else config.normalise
+        first = 0 if own_background else 1
+        classes = [tuple((row.nonzero()[:, 0] + first).tolist()) for row in backed[name]]
         for key, maps in scales.items():
-            # One transfer a group and map, not one a class.
-            full = torch.zeros(*backed[name].shape, *size)
-            # A background is compared with the others as it is: min-max would move it (SIPE).
-            own_background = backed[name].shape != labels.shape
-            how = "max" if own_background else config.normalise
-            full[backed[name]] = normalise_test(maps, how).cpu()
-            for result, own in zip(results, full, strict=True):
-                result[name][key] = own
+            # One transfer a group and map, not one an image.
+            parts = normalise_test(maps, how).cpu().split([len(own) for own in classes])
+            for result, own, values in zip(results, classes, parts, strict=True):
+                result[name][key] = ClassMaps(own, values)
     return results
 
 

@@ -9,6 +9,7 @@ read every file again for each threshold.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,19 @@ class ThresholdCounts:
             raise ValueError("thresholds must ascend")
         self.total: Counts = np.zeros((self.thresholds.size, classes, 3), np.int64)
 
-    def add(self, maps: Tensor | npt.NDArray[Any], mask: npt.NDArray[np.uint8]) -> Counts:
+    def add(
+        self,
+        maps: Tensor | npt.NDArray[Any],
+        mask: npt.NDArray[np.uint8],
+        classes: Sequence[int] | None = None,
+    ) -> Counts:
         """Count one image.
 
         Args:
-            maps: float [C-1, H, W], normalised, 0 where the image label lacks the class.
+            maps: float [P, H, W] >= 0, normalised, a map for each of ``classes``.
             mask: uint8 [H, W] of class indices; 255 is left out.
+            classes: the maps' class indices, ascending from 1; all other classes' maps are 0.
+                None for all of 1..C-1.
 
         Returns:
             The image's own counts, int64 [T, C, 3] = (tp, fp, fn).
@@ -64,19 +72,24 @@ class ThresholdCounts:
             InputError: the mask has another size or an index outside the classes.
         """
         values = np.asarray(maps, dtype=np.float32)
-        if values.shape != (self.classes - 1, *mask.shape):
+        chosen = np.arange(1, self.classes) if classes is None else np.asarray(classes, np.int64)
+        if values.shape != (len(chosen), *mask.shape):
             raise InputError(
                 f"maps of shape {list(values.shape)} do not fit a mask of {list(mask.shape)} "
-                f"and {self.classes} classes"
+                f"and {len(chosen)} of {self.classes} classes"
             )
         keep = mask != IGNORE
         truth = mask[keep].astype(np.int64)
         if truth.size and truth.max() >= self.classes:
             raise InputError(f"mask has class {truth.max()}, the last one is {self.classes - 1}")
-        values = values[:, keep]
-        winner = values.argmax(0)
-        best = np.take_along_axis(values, winner[None], 0)[0]
-        counts = self._counts(truth, winner + 1, best)
+        if len(chosen):
+            values = values[:, keep]
+            winner = values.argmax(0)
+            best = np.take_along_axis(values, winner[None], 0)[0]
+            winner = chosen[winner]
+        else:  # without a label all maps are 0, which is background at every threshold
+            winner, best = np.ones_like(truth), np.zeros(truth.shape, np.float32)
+        counts = self._counts(truth, winner, best)
         self.total += counts
         return counts
 

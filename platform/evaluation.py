@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,30 @@ def _count_columns(counts: Counts) -> dict[str, Counts]:
     return {"tp": counts[:, 0], "fp": counts[:, 1], "fn": counts[:, 2]}
 
 
+class _ImageCounts(NamedTuple):
+    """One image's counts of all thresholds, of the classes that have any: 81 would fill the memory.
+
+    Attributes:
+        classes: int64 [K], the classes with any pixel counted.
+        counts: int32 [T, K, 3].
+    """
+
+    classes: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, counts: Counts) -> _ImageCounts:
+        """The part of int64 [T, C, 3] that is not zero."""
+        classes = np.flatnonzero(counts.any((0, 2)))
+        return cls(classes, counts[:, classes].astype(np.int32))
+
+    def at(self, threshold: int, classes: int) -> Counts:
+        """The counts of one threshold, int64 [classes, 3]."""
+        full = np.zeros((classes, 3), np.int64)
+        full[self.classes] = self.counts[threshold]
+        return full
+
+
 def evaluate(
     method: Method,
     net: nn.Module,
@@ -131,7 +155,7 @@ def evaluate(
     classes = len(reader.manifest.classes)
     totals: dict[tuple[str, str], ThresholdCounts] = {}
     uniform = ThresholdCounts(classes, [0.0, 1.0])
-    images: list[npt.NDArray[np.int32]] = []
+    images: list[_ImageCounts] = []
     headline = config.headline
     pictures: dict[str, Tensor] = {}
     for index, maps, mask in localize(method, net, reader, config, device, on_image):
@@ -140,36 +164,39 @@ def evaluate(
                 f"{reader.root}: image {reader.keys[index]} of split '{reader.split}' has no "
                 "mask; evaluate on a split with masks"
             )
-        label = (np.asarray(reader.labels[index]) > 0).astype(np.float32)
-        uniform.add(np.broadcast_to(label[:, None, None], (classes - 1, *mask.shape)), mask)
+        present = np.flatnonzero(np.asarray(reader.labels[index])) + 1
+        uniform.add(np.broadcast_to(np.float32(1), (len(present), *mask.shape)), mask, present)
         for name, scales in maps.items():
-            for scale, values in scales.items():
+            for scale, found in scales.items():
                 if (name, scale) not in totals:
                     totals[name, scale] = ThresholdCounts(classes, thresholds)
-                counts = totals[name, scale].add(values[-(classes - 1) :], mask)
-                own_background = len(values) == classes
-                if own_background:
+                front = found.foreground()
+                counts = totals[name, scale].add(front.values, mask, front.classes)
+                if found.has_background:
                     # Counted as foreground exactly where a class beats the map's own background.
-                    beats = torch.where(values[1:] > values[:1], values[1:], 0.0)
+                    beats = torch.where(front.values > found.values[:1], front.values, 0.0)
                     single = totals.setdefault((ESTIMATED, scale), ThresholdCounts(classes, [0.0]))
-                    argmax = single.add(beats, mask)
+                    argmax = single.add(beats, mask, front.classes)
                 if name == config.headline and scale == "all":
-                    if own_background and config.pseudo_labels == ESTIMATED:
+                    if found.has_background and config.pseudo_labels == ESTIMATED:
                         headline, counts = ESTIMATED, argmax
-                    images.append(counts.astype(np.int32))
+                    images.append(_ImageCounts.of(counts))
         if index < PICTURES:
             key = reader.keys[index]
             pictures[f"{key}/image"] = torch.from_numpy(reader[index].image.copy())
             pictures[f"{key}/mask"] = torch.from_numpy(mask.copy())
             for what, name in (("map", config.headline), ("raw", "raw")):
                 # The strongest class alone: what a picture shows, at a twentieth of the size.
-                shown = maps[name]["all"][-(classes - 1) :].amax(0, keepdim=True)
+                shown = torch.zeros(1, *mask.shape)
+                front = maps[name]["all"].foreground()
+                if front.classes:
+                    shown = front.values.amax(0, keepdim=True)
                 pictures[f"{key}/{what}"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)
     if not images:
         raise InputError(f"{reader.root}: split '{reader.split}' has no images to evaluate")
     curves = {key: counts.total for key, counts in totals.items()}
     best = int(miou(curves[headline, "all"]).argmax())
-    chosen = np.stack([counts[best] for counts in images]).astype(np.int64)
+    chosen = np.stack([counts.at(best, classes) for counts in images])
     floor = float(miou(uniform.total).max())
     keys = list(reader.keys)
     return Evaluation(thresholds, curves, headline, best, floor, chosen, keys, pictures)

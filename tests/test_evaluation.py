@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from camsweep.methods.backbones import Features
 from camsweep.methods.base import Method, Output, load_method, make_config
-from camsweep.platform.evaluation import Evaluation, evaluate
+from camsweep.platform.evaluation import Evaluation, _ImageCounts, evaluate
 
 CLASSES = ("background", "a", "b", "c")
 
@@ -103,7 +103,7 @@ def test_estimated_labels_are_the_argmax_with_the_maps_own_background(both: Any)
         }
     )  # fmt: skip
     found = [
-        maps["refined"]["all"].numpy().argmax(0)
+        maps["refined"]["all"].dense(4).numpy().argmax(0)
         for _, maps, _ in localize(fake, Net(), reader, config)
     ]
     wanted = counted(np.stack(found), reader)
@@ -141,3 +141,14 @@ def test_pictures_keep_the_final_and_the_raw_map(both: Any) -> None:
     assert {name.split("/")[1] for name in pictures} == {"image", "mask", "map", "raw"}
     assert pictures["i0/map"].shape == pictures["i0/raw"].shape == (1, 24, 24)
     assert not torch.equal(pictures["i0/map"], pictures["i0/raw"])
+
+
+def test_an_images_counts_are_kept_for_the_classes_that_have_any() -> None:
+    rng = np.random.default_rng(4)
+    counts = np.zeros((5, 81, 3), np.int64)
+    counts[:, [0, 7, 80]] = rng.integers(1, 9, (5, 3, 3))
+    counts[2, 7] = 0  # nothing at one threshold, something at others
+    kept = _ImageCounts.of(counts)
+    assert kept.classes.tolist() == [0, 7, 80]
+    for threshold in range(5):
+        np.testing.assert_array_equal(kept.at(threshold, 81), counts[threshold])

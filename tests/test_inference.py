@@ -38,11 +38,24 @@ class Reader:
         return SimpleNamespace(image=self.images[index], mask=self.masks[index])
 
 
+def dense_maps(method: Method, net: nn.Module, reader: Any, config: Any) -> Any:
+    """What ``localize`` yields, with the maps of all classes."""
+    for index, maps, mask in localize(method, net, reader, config):
+        full = {
+            name: {
+                scale: found.dense(4) if found.has_background else found.dense(4)[1:]
+                for scale, found in scales.items()
+            }
+            for name, scales in maps.items()
+        }
+        yield index, full, mask
+
+
 def run(name: str, reader: Reader, **values: Any) -> list[Any]:
     config = make_config({"method": name, **VALUES, **values})
     method = load_method(name)
     net = build_net(method, config, 4, None)
-    return list(localize(method, net, reader, config))
+    return list(dense_maps(method, net, reader, config))
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("cam", {"raw"}), ("cpn", {"raw", "refined"})])
@@ -110,14 +123,14 @@ def test_mirrored_maps_are_turned_back_and_scales_are_summed() -> None:
     reader = Reader([(32, 32)])
     reader.labels = np.ones((1, 3), np.float32)
     config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "max"})
-    ((_, maps, _),) = localize(fake, Brightness(), reader, config)
+    ((_, maps, _),) = dense_maps(fake, Brightness(), reader, config)
     picture = to_input(reader.images[0])[:2]
     # The picture moves with the mirror: adding the mirrored map doubles it.
     torch.testing.assert_close(maps["raw"]["all"][:2], normalise_test(2 * picture, "max"))
     # The ramp does not: its mirrored twin makes it flat.
     torch.testing.assert_close(maps["raw"]["all"][2], torch.full((32, 32), 1.0), atol=2e-5, rtol=0)
     plain = config.model_copy(update={"flip_test": False})
-    ((_, maps, _),) = localize(fake, Brightness(), reader, plain)
+    ((_, maps, _),) = dense_maps(fake, Brightness(), reader, plain)
     assert maps["raw"]["1"][2, 0, 0] == 0
 
 
@@ -130,7 +143,7 @@ def test_irns_upsampling_cuts_the_picture_of_whole_strides() -> None:
     found = {}
     for how in ("irn", "aligned"):
         config = make_config({"method": "cam", **values, "upsample": how})
-        ((_, maps, _),) = localize(fake, Brightness(), reader, config)
+        ((_, maps, _),) = dense_maps(fake, Brightness(), reader, config)
         found[how] = maps["raw"]["all"]
     scores = Brightness()(to_input(rescale(reader.images[0], 0.5))[None]).scores.relu()
     whole = F.interpolate(scores, (32, 48), mode="bilinear", align_corners=False)
@@ -143,7 +156,7 @@ def test_a_background_is_never_moved_by_min_max() -> None:
     fake = Method("cam", "fake", cam.config, cam.build, cam.losses, with_background)
     reader = Reader([(32, 32)])
     config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "minmax"})
-    ((_, maps, _),) = localize(fake, Brightness(), reader, config)
+    ((_, maps, _),) = dense_maps(fake, Brightness(), reader, config)
     torch.testing.assert_close(maps["refined"]["all"][0], torch.ones(32, 32), atol=3e-5, rtol=0)
     assert maps["raw"]["all"][0].min() == 0
 
@@ -153,7 +166,7 @@ def test_maps_with_their_own_background_keep_it_and_absent_classes_stay_empty() 
     fake = Method("cam", "fake", cam.config, cam.build, cam.losses, with_background)
     reader = Reader([(32, 32), (32, 32)])
     config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "max"})
-    for index, maps, _ in localize(fake, Brightness(), reader, config):
+    for index, maps, _ in dense_maps(fake, Brightness(), reader, config):
         own = maps["refined"]["all"]
         assert own.shape == (4, 32, 32)
         torch.testing.assert_close(own[0], torch.ones(32, 32), atol=3e-5, rtol=0)
@@ -189,3 +202,21 @@ def test_the_released_rescaling_and_normalisation(shared: Any) -> None:
     seam, cpn = (golden[f"out/{name}_infer_norm_cam"].clip(0) for name in ("seam", "cpn"))
     np.testing.assert_allclose(ours, seam, rtol=0, atol=1e-6)
     np.testing.assert_allclose(ours / 2, cpn, rtol=0, atol=1e-6)
+
+
+def test_only_the_classes_of_the_label_are_held() -> None:
+    reader = Reader([(32, 32), (32, 32), (32, 32)])
+    reader.labels[2] = 0
+    cam = load_method("cam")
+    config = make_config({"method": "cam", **VALUES, "scales": [1.0], "normalise": "max"})
+    plain = Method("cam", "fake", cam.config, cam.build, cam.losses)
+    backed = Method("cam", "fake", cam.config, cam.build, cam.losses, with_background)
+    held = [
+        maps["raw"]["all"].classes for _, maps, _ in localize(plain, Brightness(), reader, config)
+    ]
+    assert held == [(1, 3), (2,), ()]
+    for _, maps, _ in localize(backed, Brightness(), reader, config):
+        front, own = maps["raw"]["all"], maps["refined"]["all"]
+        assert own.classes == (0, *front.classes)
+        assert len(own.values) == len(own.classes)
+        assert own.foreground().classes == front.classes

@@ -120,3 +120,17 @@ def test_the_released_evaluations(shared: Path) -> None:
     assert best == int(golden["cpn/best_index"])
     np.testing.assert_allclose(found[best], golden["sipe/class_iou"], atol=1e-10)
     assert miou(counter.total)[best] == pytest.approx(float(golden["sipe/miou"]), abs=1e-12)
+
+
+def test_maps_of_some_classes_count_as_all_maps_with_the_others_zero() -> None:
+    rng = np.random.default_rng(3)
+    thresholds = threshold_values(0.0, 0.9, 0.1)
+    for present in ([2, 5, 6], [1], []):
+        dense = np.zeros((6, 9, 11), np.float32)
+        part = rng.random((len(present), 9, 11), dtype=np.float32).round(1)
+        dense[[c - 1 for c in present]] = part
+        mask = rng.choice(np.array([0, 1, 2, 5, 255], np.uint8), (9, 11))
+        whole = ThresholdCounts(7, thresholds).add(dense, mask)
+        np.testing.assert_array_equal(
+            ThresholdCounts(7, thresholds).add(part, mask, present), whole
+        )
