@@ -42,7 +42,7 @@ class Batch:
     Attributes:
         images: float [N, 3, H, W], normalised by the backbones' mean and deviation.
         labels: float [N, C-1] of 0 and 1, foreground classes only.
-        superpixels: int64 [N, H, W], 0 = padding, or None.
+        superpixels: int32 [N, H, W], 0 = padding, or None.
         generator: CPU generator of the step's hiding draws.
         valid: bool [N, H, W], false where the crop reaches beyond the image; None = nowhere.
     """

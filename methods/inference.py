@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,9 @@ from camsweep.methods.compose import joint_maps, view_maps, views
 from camsweep.methods.config import TrialConfig
 from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import normalise_test
+from camsweep.shards.epochs import counted
+from camsweep.shards.errors import DamagedSample
+from camsweep.shards.loading import load
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 # Consecutive images of one size are run together up to this many pixels (16 of 96 x 96, or one
@@ -99,6 +104,8 @@ def localize(
     config: TrialConfig,
     device: torch.device | str = "cpu",
     on_image: Callable[[int], None] | None = None,
+    on_damaged: Callable[[int], None] | None = None,
+    workers: int = 0,
 ) -> Iterator[tuple[int, Maps, npt.NDArray[np.uint8] | None]]:
     """Maps of every image of a split, in order.
 
@@ -109,6 +116,10 @@ def localize(
         config: scales, flip, normalisation, ``max_side``.
         device: where the network runs.
         on_image: called with the index after each image.
+        on_damaged: called with the index of an image that can't be read, which is left out; None:
+            the first one ends the pass.
+        workers: threads that read ahead; 0 reads each image when its turn comes. Does not change
+            the result.
 
     Yields:
         ``(index, {map name: {"all" or scale: ClassMaps}}, mask)``; a scale's own maps and their sum
@@ -118,8 +129,13 @@ def localize(
     freeze_batch_norm(net).eval()
     labels = torch.as_tensor(np.asarray(reader.labels))
     group: list[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]] = []
-    for index in range(len(reader) + 1):
-        sample = reader[index] if index < len(reader) else None
+    read = partial(_read, reader, on_damaged is not None)
+    samples = counted(load(read, range(len(reader)), workers=workers), len(reader), "images")
+    for index, sample in chain(samples, [(len(reader), None)]):
+        if sample is None and index < len(reader):
+            assert on_damaged is not None
+            on_damaged(index)
+            continue
         if sample is not None:
             image, mask = shrink(sample.image, sample.mask, config.max_side)
             same = bool(group) and group[0][1].shape == image.shape
@@ -134,6 +150,16 @@ def localize(
             group = []
         if sample is not None:
             group.append((index, image, mask))
+
+
+def _read(reader: Any, skip_damaged: bool, index: int) -> tuple[int, Any]:
+    """A sample and its index; None in its place where it is damaged and to be skipped."""
+    try:
+        return index, reader[index]
+    except DamagedSample:
+        if not skip_damaged:
+            raise
+        return index, None
 
 
 def _localize_group(

@@ -113,7 +113,8 @@ def make_pair(ids: Tensor, hidden: Tensor, lam: str) -> Pair:
     """The pair that given bits make.
 
     Args:
-        ids: int64 [N, H, W] region ids; 0 is padding: it is 0 in both images and not counted.
+        ids: int32 or int64 [N, H, W] region ids; 0 is padding: it is 0 in both images and not
+            counted.
         hidden: bool [N, K] by id, K above every id.
         lam: ``"cells"`` counts regions (the paper's and the code's rule for grids), ``"pixels"``
             counts pixels (theirs for superpixels).
@@ -122,13 +123,16 @@ def make_pair(ids: Tensor, hidden: Tensor, lam: str) -> Pair:
         The pair, on the device of ``ids``.
     """
     hidden = hidden.to(ids.device)
-    flat = ids.flatten(1)
-    kept = ~hidden.gather(1, flat)
-    region = flat > 0
+    # Image by image and with ids of 32 bits: an index in int64 for the whole batch would be as
+    # large as half of the images, in new memory at every step.
+    kept = torch.stack(
+        [shows.index_select(0, one.flatten()) for shows, one in zip(~hidden, ids, strict=True)]
+    )
     if lam == "pixels":
-        total, shown = region.sum(1), (kept & region).sum(1)
+        region = ids.flatten(1) > 0
+        total, shown = region.sum(1, dtype=torch.int32), (kept & region).sum(1, dtype=torch.int32)
     else:
-        present = torch.zeros_like(hidden).scatter(1, flat, True)
+        present = torch.zeros_like(hidden).scatter(1, ids.flatten(1).long(), True)
         present[:, 0] = False
         total, shown = present.sum(1), (present & ~hidden).sum(1)
     share = shown.double() / total.clamp(min=1)
@@ -163,12 +167,12 @@ def superpixel_pair(
     """A superpixel pair.
 
     Args:
-        superpixels: int64 [N, H, W], 0 = padding.
+        superpixels: int32 or int64 [N, H, W], 0 = padding.
         p_h: hidden probability.
         hiding: ``"bernoulli"`` (paper) or ``"with_replacement"`` (released code).
         lam: see ``make_pair``.
         generator: CPU generator.
     """
-    counts = superpixels.flatten(1).amax(1).cpu()
+    counts = superpixels.flatten(1).amax(1).long().cpu()
     draw = replacement_hidden if hiding == "with_replacement" else bernoulli_hidden
     return make_pair(superpixels, draw(counts, p_h, generator), lam)

@@ -11,18 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from camsweep.shards.augment import Augment, augment, sample_rng
+from camsweep.shards.augment import Augment, draw, move_image, move_labels, sample_rng
+from camsweep.shards.errors import DamagedSample
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from camsweep.shards.reader import epoch_order
 
 
-class TrainingSet(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Augmented samples; the key (epoch, index) fixes every draw."""
+class TrainingSet:
+    """Augmented samples; the key (epoch, index) fixes every draw. Threads may share it."""
 
-    def __init__(self, config: Any, reader: Any, superpixels: Any) -> None:
+    def __init__(
+        self, config: Any, reader: Any, superpixels: Any, skip_damaged: bool = False
+    ) -> None:
+        """Remember where samples come from.
+
+        Args:
+            config: the trial's settings.
+            reader: of the split.
+            superpixels: of the split, or None.
+            skip_damaged: give another sample in place of one that is damaged.
+        """
         self.reader, self.superpixels, self.seed = reader, superpixels, config.seed
+        self.skip_damaged = skip_damaged
+        self._damaged: set[int] = set()
         resize = (config.resize_min, config.resize_max) if config.resize_max else None
         self.settings = Augment(
             crop=config.crop,
@@ -37,47 +48,47 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.reader)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Image [3, crop, crop], labels [C-1], region ids [crop, crop], 0 = padding.
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Image [3, crop, crop], labels [C-1], regions [crop, crop], 0 = padding; -1.
 
-        The ids are those of superpixels, or 1 all over the image where there are none.
+        The regions are int32 ids of superpixels; where there are none a bool map, true where the
+        crop shows the image. Where the sample is damaged and ``skip_damaged`` is set, the last
+        value is its index, and the rest is of a sample drawn in its place, so that all batches
+        keep their size.
+
+        Raises:
+            DamagedSample: it can't be read and is not to be skipped, or no sample can be read.
         """
-        epoch, index = key
-        picture = self.reader[index].image
-        if self.superpixels is None:
-            ids = np.ones(picture.shape[:2], np.uint16)
-        else:
-            ids = self.superpixels[index]
+        epoch, asked = key
+        for index in self._substitutes(epoch, asked):
+            if index in self._damaged:
+                continue
+            try:
+                image, labels, regions = self._sample(epoch, index)
+            except DamagedSample:
+                if not self.skip_damaged:
+                    raise
+                self._damaged.add(index)
+                continue
+            return image, labels, regions, -1 if index == asked else asked
+        raise DamagedSample(f"split '{self.reader.split}': no sample of it can be read")
+
+    def _substitutes(self, epoch: int, asked: int) -> Iterator[int]:
+        """The sample itself, then all others in an order of this draw's own."""
+        yield asked
+        rng = np.random.default_rng([self.seed, epoch, 2, asked])
+        yield from (int(index) for index in rng.permutation(len(self)) if index != asked)
+
+    def _sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        picture = self.reader.image(index)
         rng = sample_rng(self.seed, epoch, index)
-        image, regions = augment(picture, ids, self.settings, rng)
-        assert regions is not None
+        drawn = draw(picture.shape[0], picture.shape[1], self.settings, rng)
+        if self.superpixels is None:
+            regions = drawn.valid()
+        else:
+            regions = move_labels(self.superpixels[index], drawn)
+        image = move_image(picture, drawn, self.settings)
         return image, torch.as_tensor(self.reader.labels[index]), regions
-
-
-class EpochBatches:
-    """Batch sampler of (epoch, index) keys; drops the last short batch, as released.
-
-    Attributes:
-        epoch: the epoch whose order it gives.
-        start: steps of it that are left out, as they were made before.
-    """
-
-    def __init__(self, n: int, batch: int, seed: int) -> None:
-        self.n, self.batch, self.seed, self.epoch, self.start = n, batch, seed, 0, 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of a whole epoch."""
-        return self.n // self.batch
-
-    def __len__(self) -> int:
-        return self.steps - self.start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = epoch_order(self.n, self.seed, self.epoch).tolist()
-        for step in range(self.start, self.steps):
-            chosen = order[step * self.batch : (step + 1) * self.batch]
-            yield [(self.epoch, index) for index in chosen]
 
 
 def step_seed(seed: int, epoch: int, step: int, use: int) -> int:

@@ -8,22 +8,26 @@ CPU, at the same number of threads).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import default_collate
 
 from camsweep.methods import compose
 from camsweep.methods.backbones import freeze_batch_norm
 from camsweep.methods.base import Batch, Method
 from camsweep.methods.checkpoint import Checkpoint, EpochPart, Saver, begun, restore
 from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_factor, set_rate
-from camsweep.methods.sampling import EpochBatches, TrainingSet, step_generator, step_seed
+from camsweep.methods.sampling import TrainingSet, step_generator, step_seed
 from camsweep.methods.weights import load_into
+from camsweep.shards.epochs import EpochBatches, counted
 from camsweep.shards.errors import InputError
+from camsweep.shards.loading import load
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     every: float = 300.0,
     on_epoch: Callable[[EpochLog], None] | None = None,
+    on_damaged: Callable[[int], None] | None = None,
     threads: int = 1,
     workers: int = 0,
 ) -> dict[str, Tensor]:
@@ -109,14 +114,17 @@ def train(
         every: seconds after which the state is kept in the middle of an epoch.
         on_epoch: called after each epoch, before its checkpoint, so that what it writes is there
             whenever the checkpoint is.
+        on_damaged: called with the index of each sample that can't be read, again in every epoch;
+            another is drawn in its place. None: the first one ends the training.
         threads: CPU threads of torch.
-        workers: loader processes; 0 loads in this one. Does not change the result.
+        workers: threads that load; 0 loads in this one. Does not change the result.
 
     Returns:
         The trained network's state dict, on the CPU.
 
     Raises:
         InputError: the split has fewer samples than a batch, or the weights do not fit.
+        DamagedSample: a sample can't be read and ``on_damaged`` is None.
         TrainingDiverged: a loss or weight became NaN or infinite.
     """
     if config.superpixels() is None:
@@ -136,18 +144,18 @@ def train(
         optimiser = make_optimiser(net, config)
         done, kept = restore(net, optimiser, checkpoint.load() if checkpoint else None)
         part = begun(done, batches.steps, kept)
-        loader: DataLoader[Any] = DataLoader(
-            TrainingSet(config, reader, superpixels),
-            batch_sampler=batches,
-            num_workers=workers,
-            generator=torch.Generator(),  # else it draws from the global one
-            pin_memory=torch.device(device).type == "cuda",
-        )
-        run = _Run(method, config, net, optimiser, torch.device(device), batches.steps)
+        samples = TrainingSet(config, reader, superpixels, skip_damaged=on_damaged is not None)
+        pinned = torch.device(device).type == "cuda"
+        run = _Run(method, config, net, optimiser, torch.device(device), batches.steps, on_damaged)
         for epoch in range(done // max(batches.steps, 1), config.epochs):
             batches.epoch, batches.start = epoch, part.steps
             saver = Saver(checkpoint, every, net, optimiser, epoch * batches.steps)
-            _run_epoch(run, loader, epoch, part, saver)
+            # Batches are whole tasks of a thread, so that none of them waits for another's sample.
+            made = load(
+                partial(_collate, samples, pinned), batches, workers=workers, ahead=2 * workers or 1
+            )
+            with closing(made):
+                _run_epoch(run, made, epoch, part, saver)
             if on_epoch is not None:
                 on_epoch(_log(epoch, part, optimiser))
             part = EpochPart(0, {}, 0.0)
@@ -167,10 +175,17 @@ class _Run:
     optimiser: torch.optim.SGD
     device: torch.device
     steps: int
+    on_damaged: Callable[[int], None] | None
+
+
+def _collate(samples: TrainingSet, pinned: bool, keys: list[tuple[int, int]]) -> list[Tensor]:
+    """The batch of some keys: images, labels, regions, damaged indices."""
+    batch: list[Tensor] = default_collate([samples[key] for key in keys])
+    return [part.pin_memory() for part in batch] if pinned else batch
 
 
 def _run_epoch(
-    run: _Run, loader: DataLoader[Any], epoch: int, part: EpochPart, saver: Saver
+    run: _Run, made: Iterable[list[Tensor]], epoch: int, part: EpochPart, saver: Saver
 ) -> None:
     """Make the epoch's steps that ``part`` does not hold yet, and add them to it."""
     freeze_batch_norm(run.net.train())
@@ -178,8 +193,12 @@ def _run_epoch(
     total = run.steps * config.epochs
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     clock = time.perf_counter()
-    for images, labels, ids in loader:
+    left = run.steps - part.steps
+    for images, labels, ids, damaged in counted(made, left, f"epoch {epoch}: steps"):
         step = part.steps
+        if run.on_damaged is not None:
+            for index in damaged[damaged >= 0].tolist():
+                run.on_damaged(index)
         done = epoch * run.steps + step
         within, length = cycle_progress(done, total, config.cycles)
         set_rate(optimiser, poly_factor(within, length, config.poly_power))

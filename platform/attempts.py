@@ -11,7 +11,7 @@ from camsweep.platform.context import Report, RunContext
 from camsweep.platform.failures import cause_of
 from camsweep.platform.trial import failed_row, run_trial
 from camsweep.sweeps.plan import PlannedTrial
-from camsweep.sweeps.results import add_uses, read_row, trial_table, write_trial
+from camsweep.sweeps.results import add_uses, is_done, read_row, trial_table, write_trial
 
 #: Called once a trial with its final row.
 Done = Callable[[dict[str, Any]], None]
@@ -47,7 +47,7 @@ def run_job(
     """
     for trial in job.trials:
         row = read_row(context.store, trial.id)
-        if row is None or row["status"] != "done":
+        if row is None or not is_done(row, context.skip_damaged):
             row = _attempt(trial, context, report, reraise)
         else:
             # Another driver's, or a worker's that outlived its own: this run's sweeps use it too.
@@ -79,7 +79,7 @@ def record_failure(context: RunContext, row: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         stored = read_row(context.store, row["id"])
-        if stored is not None and stored["status"] == "done":
+        if stored is not None and is_done(stored, context.skip_damaged):
             return stored
         write_trial(context.store, row["id"], {"trials": trial_table(row)})
     except OSError as error:  # a full disk: the run's own summary still names the failure

@@ -21,7 +21,8 @@ class RunContext:
         data_digest: of the manifest.
         device: `cpu` or `cuda`; a trial that was given no GPU must not take one.
         threads: CPU threads a trial computes with.
-        workers: data-loading processes a trial.
+        workers: data-loading threads a trial.
+        skip_damaged: leave out samples that can't be read, and tell which in the results.
         weights: files of pretrained weights by backbone; the key "" stands for all others.
         provenance: of the driver.
     """
@@ -34,6 +35,7 @@ class RunContext:
     device: str = "cpu"
     threads: int = 1
     workers: int = 0
+    skip_damaged: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
 

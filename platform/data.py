@@ -8,16 +8,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from camsweep.shards.cache import cache_folder
 from camsweep.shards.embedded.source import RECIPE, embedded_source
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
-from camsweep.shards.superpixels import cache_folder
+from camsweep.shards.places import Place, as_place
 from camsweep.shards.writer import build
 from camsweep.sweeps.profile import Profile
 
 
-def find_data(data: str | None, profile: Profile) -> Path:
-    """The data folder of a run.
+def find_data(data: str | None, profile: Profile) -> Place:
+    """The data of a run.
 
     The embedded set is rendered into the cache folder where it is missing, as ids contain the
     digest of its bytes; a line on stderr says so.
@@ -30,14 +31,15 @@ def find_data(data: str | None, profile: Profile) -> Path:
         InputError: nothing given and the profile's data can't be rendered here, or no manifest.
     """
     if data is not None:
-        load_manifest(Path(data))
-        return Path(data)
+        place = as_place(data)
+        load_manifest(place)
+        return place
     if profile.data != "embedded":
         raise InputError(
             f"--data: profile '{profile.name}' needs shards of {profile.data}; build them with "
             f"`camsweep shards build {profile.data} --root … --out DIR` and give --data DIR"
         )
-    return embedded_data(cache_folder() / f"embedded-{RECIPE}")
+    return as_place(embedded_data(cache_folder() / f"embedded-{RECIPE}"))
 
 
 def embedded_data(folder: Path, on_progress: Callable[[str, int, int], None] | None = None) -> Path:

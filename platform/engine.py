@@ -36,7 +36,7 @@ ENVIRONMENT = {
 }
 OBJECT_STORE_BYTES = 150 * 2**20
 #: What a worker sends of a finished trial's row; the rest is in the store.
-SENT = ("id", "status", "cause", "metric.miou")
+SENT = ("id", "status", "cause", "metric.miou", "skipped")
 
 
 def concurrency(

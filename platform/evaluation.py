@@ -39,7 +39,7 @@ class Evaluation:
         floor: mIoU without any skill: maps that are 1 all over, with the true image labels, at the
             better one of "all background" and "all foreground".
         images: int64 [N, C, 3] at the best threshold, headline map, all scales.
-        keys: the image keys, N.
+        keys: the keys of the images that were read, N.
         pictures: uint8 tensors of the first images, by `KEY/image` [H, W, 3], `KEY/mask` [H, W] and
             `KEY/map` [1, H, W], the strongest foreground class at each pixel of the final map, and
             `KEY/raw` [1, H, W], the same of the raw map.
@@ -137,6 +137,8 @@ def evaluate(
     config: Any,
     device: torch.device | str = "cpu",
     on_image: Callable[[int], None] | None = None,
+    on_damaged: Callable[[int], None] | None = None,
+    workers: int = 0,
 ) -> Evaluation:
     """Maps of every image of the split, counted against its mask at every threshold.
 
@@ -147,24 +149,31 @@ def evaluate(
         config: the trial's settings: scales, thresholds, the headline map, pseudo labels.
         device: where the network runs.
         on_image: called with the index of each image done.
+        on_damaged: called with the index of an image that can't be read, which is not counted;
+            None: the first one ends the pass.
+        workers: threads that read ahead.
 
     Raises:
-        InputError: an image without a mask.
+        InputError: an image without a mask, or no image at all.
+        DamagedSample: an image can't be read and ``on_damaged`` is None.
     """
     thresholds = threshold_values(*config.thresholds)
     classes = len(reader.manifest.classes)
     totals: dict[tuple[str, str], ThresholdCounts] = {}
     uniform = ThresholdCounts(classes, [0.0, 1.0])
     images: list[_ImageCounts] = []
+    keys: list[str] = []
     headline = config.headline
     pictures: dict[str, Tensor] = {}
-    for index, maps, mask in localize(method, net, reader, config, device, on_image):
+    found_maps = localize(method, net, reader, config, device, on_image, on_damaged, workers)
+    for index, maps, mask in found_maps:
         if mask is None:
             raise InputError(
-                f"{reader.root}: image {reader.keys[index]} of split '{reader.split}' has no "
+                f"{reader.place}: image {reader.keys[index]} of split '{reader.split}' has no "
                 "mask; evaluate on a split with masks"
             )
-        present = np.flatnonzero(np.asarray(reader.labels[index])) + 1
+        keys.append(reader.keys[index])
+        present = (np.flatnonzero(np.asarray(reader.labels[index])) + 1).tolist()
         uniform.add(np.broadcast_to(np.float32(1), (len(present), *mask.shape)), mask, present)
         for name, scales in maps.items():
             for scale, found in scales.items():
@@ -181,7 +190,7 @@ def evaluate(
                     if found.has_background and config.pseudo_labels == ESTIMATED:
                         headline, counts = ESTIMATED, argmax
                     images.append(_ImageCounts.of(counts))
-        if index < PICTURES:
+        if len(keys) <= PICTURES:
             key = reader.keys[index]
             pictures[f"{key}/image"] = torch.from_numpy(reader[index].image.copy())
             pictures[f"{key}/mask"] = torch.from_numpy(mask.copy())
@@ -193,10 +202,9 @@ def evaluate(
                     shown = front.values.amax(0, keepdim=True)
                 pictures[f"{key}/{what}"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)
     if not images:
-        raise InputError(f"{reader.root}: split '{reader.split}' has no images to evaluate")
+        raise InputError(f"{reader.place}: split '{reader.split}' has no images to evaluate")
     curves = {key: counts.total for key, counts in totals.items()}
     best = int(miou(curves[headline, "all"]).argmax())
     chosen = np.stack([counts.at(best, classes) for counts in images])
     floor = float(miou(uniform.total).max())
-    keys = list(reader.keys)
     return Evaluation(thresholds, curves, headline, best, floor, chosen, keys, pictures)

@@ -25,6 +25,7 @@ class TrialState:
     cause: str | None = None
     seconds: float | None = None
     began: float | None = None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Monitor:
             state.seconds = time.monotonic() - (state.began or self.started)
             if row["status"] == "done":
                 state.miou = row["metric.miou"]
+                state.skipped = tuple(row.get("skipped") or ())
                 self.messages.append(
                     f"done     {state.title}: mIoU {100 * row['metric.miou']:.2f} "
                     f"in {state.seconds:.0f} s ({self.summary()})"
@@ -89,6 +91,11 @@ class Monitor:
         """The failed trials."""
         with self.lock:
             return [t for t in self.trials.values() if t.state == "failed"]
+
+    def skipped(self) -> list[str]:
+        """The damaged samples that this run's trials left out, each once."""
+        with self.lock:
+            return sorted({sample for t in self.trials.values() for sample in t.skipped})
 
     def best(self) -> TrialState | None:
         """The finished trial with the highest mIoU so far."""

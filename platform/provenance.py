@@ -12,6 +12,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from camsweep.shards.places import redact
+
 PACKAGES = (
     "camsweep",
     "torch",
@@ -33,7 +35,7 @@ class Provenance:
         git_commit: of the checkout that runs, empty for an installed wheel.
         git_dirty: whether tracked files differ from the commit; None where there is none.
         versions: of Python and the packages a result can depend on.
-        command: the command line, as typed.
+        command: the command line as typed, without credentials.
     """
 
     git_commit: str = ""
@@ -71,7 +73,7 @@ def collect() -> Provenance:
     ours = (root / "pyproject.toml").is_file()
     commit = _git(root, "rev-parse", "HEAD") if ours else None
     status = _git(root, "status", "--porcelain", "--untracked-files=no") if commit else None
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    words = [redact(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])]
     return Provenance(
         git_commit=commit or "",
         git_dirty=None if status is None else bool(status),

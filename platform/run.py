@@ -23,6 +23,7 @@ from camsweep.platform.progress import view
 from camsweep.platform.provenance import collect
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import Manifest, load_manifest
+from camsweep.shards.places import Place, as_place
 from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import estimate, seconds_by_trial
 from camsweep.sweeps.plan import Plan, PlannedTrial, make_plan
@@ -39,12 +40,13 @@ class Request:
     Attributes:
         names: sweeps, papers or sweep files.
         profile: a profile's name or file.
-        data: a data folder, or None for the profile's own.
+        data: a data folder or URL, or None for the profile's own.
         store: where results go.
         seeds: seeds a cell, instead of the sweep's number.
         settings: settings of `--set`.
         weights: files of pretrained weights by backbone; the key "" stands for all others.
         first_seed: the first seed of every cell.
+        skip_damaged: leave out samples that can't be read.
         only: labels of the cells to run, by sweep; a sweep that is not named runs whole.
     """
 
@@ -56,6 +58,7 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     first_seed: int = 0
+    skip_damaged: bool = False
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -67,6 +70,11 @@ class Prepared:
     profile: Profile
     context: RunContext
     history: pa.Table
+
+    @property
+    def data(self) -> Place:
+        """Where the shards are."""
+        return as_place(self.context.data)
 
 
 @dataclass(frozen=True)
@@ -107,19 +115,20 @@ def prepare(request: Request) -> Prepared:
     history = load_trials(request.store)
     data = find_data(request.data, profile)
     manifest = load_manifest(data)
-    plan = planned(manifest.digest, done_ids(history))
+    plan = planned(manifest.digest, done_ids(history, request.skip_damaged))
     plan = replace(plan, trials=_tell_other_sweeps(plan, request.settings, digests))
     _check_splits(plan, manifest, data)
     _check_weights(plan, request.weights, len(manifest.classes))
     context = RunContext(
         store=request.store,
-        data=str(data.absolute()),
+        data=data.url,
         profile=profile.name,
         data_name=manifest.name,
         data_digest=manifest.digest,
         device=local_device(profile.gpus),
         threads=profile.threads,
         workers=profile.workers,
+        skip_damaged=request.skip_damaged,
         weights={name: str(Path(path).absolute()) for name, path in request.weights.items()},
         provenance=collect(),
     )
@@ -150,7 +159,7 @@ def _tell_other_sweeps(
     return tuple(replace(trial, also=uses.get(trial.id, ())) for trial in plan.trials)
 
 
-def _check_splits(plan: Plan, manifest: Manifest, data: Path) -> None:
+def _check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
     for trial in plan.trials:
         for key in ("train_split", "eval_split"):
             split = getattr(trial.config, key)
@@ -250,7 +259,9 @@ def execute(
     plan, context = prepared.plan, prepared.context
     context.store.require_writable()
     splits = {getattr(t.config, k) for t in plan.to_run for k in ("train_split", "eval_split")}
-    check_digests(Path(context.data), sorted(splits))
+    lenient = context.skip_damaged
+    for problem in check_digests(prepared.data, sorted(splits), raise_=not lenient):
+        console.print(f"damaged: {problem}", markup=False, highlight=False, soft_wrap=True)
     _tell_cached(prepared)
     monitor = Monitor(plan, expected=seconds_by_trial(plan, prepared.history))
     jobs = make_jobs(plan.to_run)
@@ -258,7 +269,7 @@ def execute(
     if not jobs:
         return Outcome(monitor, interrupted)
     command = context.provenance.command
-    with ledger(context.store, monitor, command, context.data), view(monitor, console):
+    with ledger(context.store, monitor, command, str(prepared.data)), view(monitor, console):
         try:
             if in_process:
                 for job in jobs:

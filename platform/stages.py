@@ -25,6 +25,7 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 TIMING = "timing.json"
 JOURNAL = "epochs.json"
+SKIPPED = "skipped.json"
 STEP = "camsweep.step"
 
 
@@ -37,9 +38,7 @@ def read_tensors(store: Store, name: str) -> Tensors:
     try:
         return load(store.read(name))
     except SafetensorError as error:
-        raise InputError(
-            f"{store.path(name)}: damaged ({error}); delete it and run again"
-        ) from error
+        raise InputError(f"{store}/{name}: damaged ({error}); delete it and run again") from error
 
 
 def write_tensors(store: Store, name: str, tensors: Tensors) -> None:
@@ -90,7 +89,11 @@ class StageResult:
 
 
 def ensure_weights(
-    store: Store, stage_id: str, compute: Callable[[], tuple[Tensors, float]]
+    store: Store,
+    stage_id: str,
+    compute: Callable[[], tuple[Tensors, float]],
+    *,
+    skip_damaged: bool = False,
 ) -> StageResult:
     """The weights of a stage: found, or computed under a lock so that it is done once.
 
@@ -98,9 +101,14 @@ def ensure_weights(
         store: where.
         stage_id: the stage.
         compute: returns the weights and the seconds they took over all attempts.
+        skip_damaged: take what was trained without some damaged samples too; else it is made anew.
     """
     name = artefact_name(stage_id, WEIGHTS)
     with store.lock(stage_id):
+        if not skip_damaged and read_skipped(store, stage_id):
+            # The list goes last: without it what is left would pass for whole.
+            for part in (WEIGHTS, CHECKPOINT, JOURNAL, SKIPPED):
+                store.delete(artefact_name(stage_id, part))
         found = store.exists(name)
         if not found:
             tensors, seconds = compute()
@@ -131,3 +139,18 @@ def write_journal(store: Store, stage_id: str, epochs: list[EpochLog]) -> None:
     """Replace the stage's journal of epochs."""
     rows = json.dumps([asdict(log) for log in epochs]).encode()
     store.write(artefact_name(stage_id, JOURNAL), rows)
+
+
+def read_skipped(store: Store, stage_id: str) -> list[str]:
+    """The damaged samples (`SPLIT/KEY`) that a stage's training left out, in order of finding."""
+    name = artefact_name(stage_id, SKIPPED)
+    if not store.exists(name):
+        return []
+    return [str(sample) for sample in json.loads(store.read(name))]
+
+
+def add_skipped(store: Store, stage_id: str, sample: str) -> None:
+    """Note a damaged sample, at once: the weights must never be there without their list."""
+    known = read_skipped(store, stage_id)
+    if sample not in known:
+        store.write(artefact_name(stage_id, SKIPPED), json.dumps([*known, sample]).encode())

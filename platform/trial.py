@@ -27,8 +27,10 @@ from camsweep.platform.provenance import hardware
 from camsweep.platform.stages import (
     StoredCheckpoint,
     Tensors,
+    add_skipped,
     ensure_weights,
     read_journal,
+    read_skipped,
     write_journal,
     write_tensors,
 )
@@ -77,15 +79,18 @@ def run_trial(
     torch.set_num_threads(context.threads)
     reset_peak(device)
     config, method = trial.config, load_method(trial.config.method)
-    train_reader = open_split(Path(context.data), config.train_split)
-    superpixels = _superpixels(trial, train_reader, report)
+    strict = not context.skip_damaged
+    train_reader = open_split(context.data, config.train_split, strict=strict)
+    superpixels = _superpixels(trial, context, train_reader, report)
     pretrained, pretrain_seconds = _pretrain(trial, context, report)
     result = ensure_weights(
         context.store,
         trial.stages["train"],
         lambda: _train(trial, context, train_reader, superpixels, pretrained, device, report),
+        skip_damaged=context.skip_damaged,
     )
-    eval_reader = open_split(Path(context.data), config.eval_split)
+    skipped = read_skipped(context.store, trial.stages["train"])
+    eval_reader = open_split(context.data, config.eval_split, strict=strict)
     net = load_net(method, config, len(eval_reader.manifest.classes), result.tensors)
     clock = time.perf_counter()
     count = len(eval_reader)
@@ -94,7 +99,11 @@ def run_trial(
         if index % 50 == 49 or index + 1 == count:
             report(Progress(trial.id, "evaluate", index + 1, count))
 
-    found = evaluate(method, net, eval_reader, config, device, on_image)
+    def on_damaged(index: int) -> None:
+        skipped.append(f"{config.eval_split}/{eval_reader.keys[index]}")
+
+    skip = on_damaged if context.skip_damaged else None
+    found = evaluate(method, net, eval_reader, config, device, on_image, skip, context.workers)
     seconds = {
         "pretrain": pretrain_seconds,
         "train": result.seconds,
@@ -106,7 +115,8 @@ def run_trial(
         "attempts": attempt,
         "classes": list(eval_reader.manifest.classes),
         "train_images": len(train_reader),
-        "eval_images": count,
+        "eval_images": len(found.keys),
+        "skipped": list(dict.fromkeys(skipped)),
         "train_seconds": result.seconds,
         "images_per_second": config.epochs * len(train_reader) / max(result.seconds, 1e-9),
         "peak_memory_bytes": peak_bytes(device),
@@ -116,7 +126,8 @@ def run_trial(
         **{f"metric.{name}": value for name, value in found.metrics().items()},
     }
     if superpixels is not None:
-        row["metric.segments_mean"] = float(superpixels.segments.mean())
+        made = superpixels.segments[superpixels.segments > 0]  # none where an image was damaged
+        row["metric.segments_mean"] = float(made.mean())
     _write(trial, context, row, found)
     return row
 
@@ -167,18 +178,20 @@ def _about(trial: PlannedTrial, context: RunContext, started: datetime) -> dict[
 
 
 def _superpixels(
-    trial: PlannedTrial, reader: SplitReader, report: Report
+    trial: PlannedTrial, context: RunContext, reader: SplitReader, report: Report
 ) -> SuperpixelReader | None:
     wanted = trial.config.superpixels()
     if wanted is None:
         return None
     return open_superpixels(
-        reader.root,
+        reader.place,
         reader.split,
         wanted.s_n,
         compactness=wanted.compactness,
         scaling=wanted.scaling,
+        workers=max(1, context.threads, context.workers),
         reader=reader,
+        skip_damaged=context.skip_damaged,
         on_progress=lambda what, done, total: report(
             Progress(trial.id, "superpixels", done, total)
         ),
@@ -241,6 +254,12 @@ def _train(
         loss = log.losses.get("loss")
         report(Progress(trial.id, "train", log.epoch + 1, config.epochs, loss, speed))
 
+    def on_damaged(index: int) -> None:
+        if index not in damaged:
+            damaged.add(index)
+            add_skipped(context.store, stage, f"{reader.split}/{reader.keys[index]}")
+
+    damaged: set[int] = set()
     weights = train(
         load_method(config.method),
         config,
@@ -250,6 +269,7 @@ def _train(
         device=device,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
+        on_damaged=on_damaged if context.skip_damaged else None,
         threads=context.threads,
         workers=context.workers,
     )

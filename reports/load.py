@@ -29,7 +29,8 @@ class Trial:
     """One trial row. ``metrics`` are fractions 0..1; ``memberships`` are (sweep, label) pairs.
 
     ``overrides`` are the run's ``--set`` settings that changed this trial's config, ``recipe`` the
-    versions of the code behind its numbers; rows from before these were stored have ``{}``, ``""``.
+    versions of the code behind its numbers, ``skipped`` the damaged samples (``SPLIT/KEY``) that it
+    left out; rows from before these were stored have ``{}``, ``""``, ``()``.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Trial:
     finished: datetime | None
     overrides: dict[str, str] = field(default_factory=dict)
     recipe: str = ""
+    skipped: tuple[str, ...] = ()
     variant: str = field(default="", compare=False)
 
     @property
@@ -167,6 +169,7 @@ def _trial(row: dict[str, Any]) -> Trial:
         finished=row["finished"],
         overrides=dict(row.get("overrides") or []),
         recipe=recipe,
+        skipped=tuple(row.get("skipped") or ()),
         variant=variant_key(method, config, recipe),
     )
 

@@ -106,6 +106,17 @@ def _link(name: str) -> str:
     return f"#{anchor(name)}"
 
 
+def _damage(trials: Sequence[Trial]) -> list[tuple[str, str]]:
+    """The row of the damaged samples that trials left out; none where all read all."""
+    having = [t for t in trials if t.skipped]
+    if not having:
+        return []
+    samples = sorted({sample for t in having for sample in t.skipped})
+    shown = ", ".join(samples[:20]) + (f" and {len(samples) - 20} more" if samples[20:] else "")
+    words = f"{len(samples)} samples left out in {len(having)} of {len(trials)} trials: {shown}"
+    return [("damaged data", words)]
+
+
 def _footer(selection: Selection, facts: Facts) -> Html:
     trials = selection.trials
     devices = _list(t.device for t in trials)
@@ -120,6 +131,7 @@ def _footer(selection: Selection, facts: Facts) -> Html:
         ("seeds", _seeds(trials)),
         ("trials started with", _list(t.command for t in trials)),
         ("report made with", join(tag("code", facts.command), f" (camsweep {facts.version})")),
+        *_damage(trials),
         ("made", facts.made.strftime("%Y-%m-%d %H:%M UTC")),
         (
             "intervals",

@@ -12,7 +12,13 @@ from torchvision.transforms.v2 import functional
 
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
-Floats = NDArray[np.float64]
+ADJUST = (
+    functional.adjust_brightness,
+    functional.adjust_contrast,
+    functional.adjust_saturation,
+    functional.adjust_hue,
+)
+CONTRAST = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,47 @@ class Augment:
     std: tuple[float, float, float] = IMAGENET_STD
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Along one axis: which part of the resized image is kept, and where in the crop it lies."""
+
+    in_image: slice
+    on_canvas: slice
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The augmentation of one image, as drawn.
+
+    Attributes:
+        height: rows of the resized image.
+        width: its columns.
+        crop: side of the crop.
+        mirrored: left to right, after resizing.
+        rows: of the resized, mirrored image that the crop shows.
+        columns: likewise.
+        factors: of brightness, contrast and saturation (1 = as it was), and the shift of hue.
+        order: the order of these four.
+        gain: factor of all values.
+    """
+
+    height: int
+    width: int
+    crop: int
+    mirrored: bool
+    rows: Placement
+    columns: Placement
+    factors: tuple[float, float, float, float]
+    order: tuple[int, ...]
+    gain: float
+
+    def valid(self) -> torch.Tensor:
+        """Where the crop shows the image: bool [crop, crop], one rectangle of true."""
+        inside = torch.zeros(self.crop, self.crop, dtype=torch.bool)
+        inside[self.rows.on_canvas, self.columns.on_canvas] = True
+        return inside
+
+
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The generator of one sample in one epoch: a pure function of its arguments, all >= 0.
 
@@ -53,47 +100,90 @@ def augment(
     settings: Augment,
     rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Resize, flip, jitter, normalise and crop, in the released code's order.
+    """``draw``, ``move_image`` and, where there are superpixels, ``move_labels`` as int64."""
+    drawn = draw(image.shape[0], image.shape[1], settings, rng)
+    tensor = move_image(image, drawn, settings)
+    return tensor, None if superpixels is None else move_labels(superpixels, drawn).long()
+
+
+def draw(height: int, width: int, settings: Augment, rng: np.random.Generator) -> Drawn:
+    """Draw the augmentation of one image.
 
     The same numbers are drawn under all settings, so switching one of them off leaves the others'
     draws as they were.
 
     Args:
-        image: uint8 [H, W, 3] RGB.
-        superpixels: labels 1..n, [H, W], moved along with the image (nearest); or None.
+        height: rows of the image.
+        width: columns of the image.
         settings: what to draw.
         rng: from ``sample_rng``.
-
-    Returns:
-        The image, float32 [3, crop, crop], normalised; where the crop reaches beyond it, 0 (the
-        mean, as padding comes after normalisation). The labels, int64 [crop, crop], 0 in the
-        padding; or None.
     """
-    draws = rng.random(9)
-    order = rng.permutation(4)
-    height, width = image.shape[:2]
-    if settings.resize not in (None, (0, 0)):
-        target = _long_side(settings.resize, draws[0])
-        height, width = long_side_size(height, width, target)
-    if any(settings.jitter) or image.shape[:2] != (height, width):
-        picture = Image.fromarray(image)
-        if image.shape[:2] != (height, width):
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-        image = np.asarray(_jitter(picture, settings.jitter, draws[2:6], order))
-    mirrored = settings.flip and draws[1] < 0.5
-    rows = _placement(height, settings.crop, draws[7])
-    columns = _placement(width, settings.crop, draws[8])
-    part = _cut(image, rows, columns, mirrored)
-    gain = 1 + settings.gain * (2 * draws[6] - 1)
-    canvas = np.zeros((settings.crop, settings.crop, 3), dtype=np.float32)
-    canvas[rows.on_canvas, columns.on_canvas] = normalise(part, settings.mean, settings.std, gain)
-    tensor = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
-    if superpixels is None:
-        return tensor, None
-    ids = np.zeros((settings.crop, settings.crop), dtype=np.int64)
-    resized = resize_labels(superpixels, height, width)
-    ids[rows.on_canvas, columns.on_canvas] = _cut(resized, rows, columns, mirrored)
-    return tensor, torch.from_numpy(ids)
+    draws = rng.random(9).tolist()
+    order = tuple(rng.permutation(4).tolist())
+    if settings.resize is not None and settings.resize != (0, 0):
+        low, high = settings.resize
+        height, width = long_side_size(height, width, low + int(draws[0] * (high - low + 1)))
+    spread = [reach * (2 * x - 1) for reach, x in zip(settings.jitter, draws[2:6], strict=True)]
+    return Drawn(
+        height=height,
+        width=width,
+        crop=settings.crop,
+        mirrored=settings.flip and draws[1] < 0.5,
+        rows=_placement(height, settings.crop, draws[7]),
+        columns=_placement(width, settings.crop, draws[8]),
+        factors=(
+            max(0.0, 1 + spread[0]),
+            max(0.0, 1 + spread[1]),
+            max(0.0, 1 + spread[2]),
+            spread[3],
+        ),
+        order=order,
+        gain=1 + settings.gain * (2 * draws[6] - 1),
+    )
+
+
+def move_image(image: NDArray[np.uint8], drawn: Drawn, settings: Augment) -> torch.Tensor:
+    """Resize, jitter, crop, mirror and normalise an image: float32 [3, crop, crop].
+
+    Where the crop reaches beyond the image it is 0 (the mean, as padding comes after
+    normalisation).
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        drawn: from ``draw`` with its height and width.
+        settings: as given to ``draw``.
+    """
+    part = _jittered_part(image, drawn, settings)
+    if drawn.mirrored:
+        part = part[:, ::-1]
+    scale, shift = _scale_and_shift(settings.mean, settings.std, drawn.gain)
+    canvas = np.zeros((3, drawn.crop, drawn.crop), dtype=np.float32)
+    inside = canvas[:, drawn.rows.on_canvas, drawn.columns.on_canvas]
+    for channel in range(3):
+        np.multiply(part[..., channel], scale[channel], out=inside[channel])
+        inside[channel] -= shift[channel]
+    return torch.from_numpy(canvas)
+
+
+def move_labels(labels: NDArray[np.uint16], drawn: Drawn) -> torch.Tensor:
+    """A label map moved along with its image (nearest): int32 [crop, crop], 0 in the padding.
+
+    Only the rows and columns that the crop shows are looked up.
+
+    Args:
+        labels: [H, W], as the image.
+        drawn: from ``draw`` with their height and width.
+    """
+    columns = np.arange(drawn.columns.in_image.start, drawn.columns.in_image.stop)
+    if drawn.mirrored:
+        columns = drawn.width - 1 - columns
+    rows = np.arange(drawn.rows.in_image.start, drawn.rows.in_image.stop)
+    part = labels.take(_nearest(rows, labels.shape[0], drawn.height), 0)
+    ids = np.zeros((drawn.crop, drawn.crop), dtype=np.int32)
+    ids[drawn.rows.on_canvas, drawn.columns.on_canvas] = part.take(
+        _nearest(columns, labels.shape[1], drawn.width), 1
+    )
+    return torch.from_numpy(ids)
 
 
 def normalise(
@@ -103,8 +193,7 @@ def normalise(
     gain: float = 1.0,
 ) -> NDArray[np.float32]:
     """``(gain * image / 255 - mean) / std`` by channel: float32 [H, W, 3] of uint8 [H, W, 3]."""
-    scale = (gain / 255 / np.asarray(std)).astype(np.float32)
-    shift = (np.asarray(mean) / np.asarray(std)).astype(np.float32)
+    scale, shift = _scale_and_shift(mean, std, gain)
     return image.astype(np.float32) * scale - shift
 
 
@@ -115,61 +204,45 @@ def long_side_size(height: int, width: int, target: int) -> tuple[int, int]:
     return max(1, round(height * target / width)), target
 
 
-def resize_labels(labels: NDArray[np.uint16], height: int, width: int) -> NDArray[np.uint16]:
-    """Nearest-neighbour resize of a label map to [height, width], pixel centres aligned."""
-    if labels.shape == (height, width):
-        return labels
-    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.int64)
-    return labels[rows[:, None], columns]
+def _nearest(places: NDArray[np.int64], before: int, after: int) -> NDArray[np.int64]:
+    """Which of ``before`` pixels lie nearest to ``places`` along an axis resized to ``after``."""
+    return ((places + 0.5) * before / after).astype(np.int64)
 
 
-@dataclass(frozen=True)
-class _Placement:
-    """Along one axis: which part of the image is kept, and where in the crop it lies."""
+def _scale_and_shift(
+    mean: tuple[float, float, float], std: tuple[float, float, float], gain: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    scale = (gain / 255 / np.asarray(std)).astype(np.float32)
+    return scale, (np.asarray(mean) / np.asarray(std)).astype(np.float32)
 
-    in_image: slice
-    on_canvas: slice
 
-
-def _placement(side: int, crop: int, draw: float) -> _Placement:
+def _placement(side: int, crop: int, draw: float) -> Placement:
     kept = min(side, crop)
     start = int(draw * (abs(side - crop) + 1))
     if side > crop:
-        return _Placement(slice(start, start + kept), slice(0, kept))
-    return _Placement(slice(0, kept), slice(start, start + kept))
+        return Placement(slice(start, start + kept), slice(0, kept))
+    return Placement(slice(0, kept), slice(start, start + kept))
 
 
-def _cut(array: NDArray, rows: _Placement, columns: _Placement, mirrored: bool) -> NDArray:
-    if mirrored:
-        array = array[:, ::-1]
-    return array[rows.in_image, columns.in_image]
-
-
-def _long_side(resize: tuple[int, int] | None, draw: float) -> int:
-    assert resize is not None
-    low, high = resize
-    return low + int(draw * (high - low + 1))
-
-
-def _jitter(
-    picture: Image.Image,
-    reach: tuple[float, float, float, float],
-    draws: Floats,
-    order: NDArray[np.int64],
-) -> Image.Image:
-    """Brightness, contrast, saturation and hue in the drawn order, as torchvision's ColorJitter."""
-    adjust = (
-        functional.adjust_brightness,
-        functional.adjust_contrast,
-        functional.adjust_saturation,
-    )
-    for which in order:
-        if not reach[which]:
-            continue
-        spread = reach[which] * (2 * float(draws[which]) - 1)
-        if which == 3:
-            picture = functional.adjust_hue(picture, spread)
-        else:
-            picture = adjust[which](picture, max(0.0, 1 + spread))
-    return picture
+def _jittered_part(image: NDArray[np.uint8], drawn: Drawn, settings: Augment) -> NDArray[np.uint8]:
+    """The part that the crop shows, jittered, not mirrored yet: uint8 [rows, columns, 3]."""
+    rows, columns = drawn.rows.in_image, drawn.columns.in_image
+    if drawn.mirrored:
+        columns = slice(drawn.width - columns.stop, drawn.width - columns.start)
+    resized = image.shape[:2] != (drawn.height, drawn.width)
+    if not resized and not any(settings.jitter):
+        return image[rows, columns]
+    picture = Image.fromarray(image)
+    if resized:
+        picture = picture.resize((drawn.width, drawn.height), Image.Resampling.BICUBIC)
+    box = (columns.start, rows.start, columns.stop, rows.stop)
+    steps = [which for which in drawn.order if settings.jitter[which]]
+    # Contrast takes the mean of the whole image; what follows it acts on each pixel alone, and
+    # needs to be done only where the crop will show it.
+    whole = steps.index(CONTRAST) + 1 if CONTRAST in steps else 0
+    for which in steps[:whole]:
+        picture = ADJUST[which](picture, drawn.factors[which])
+    picture = picture.crop(box)
+    for which in steps[whole:]:
+        picture = ADJUST[which](picture, drawn.factors[which])
+    return np.asarray(picture)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camsweep.shards.errors import InputError
+from camsweep.shards.errors import DamagedSample
 
 
 @dataclass(frozen=True)
@@ -31,38 +31,44 @@ class Sample:
 
 
 def decode_image(content: bytes, where: str) -> NDArray[np.uint8]:
-    """Decode a JPEG to RGB, uint8 [H, W, 3], read-only; InputError naming ``where``."""
+    """Decode a JPEG to RGB, uint8 [H, W, 3], read-only; DamagedSample naming ``where``."""
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as picture:
-            return _read_only(np.asarray(picture.convert("RGB")))
+            # convert() copies even what is RGB already.
+            rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+            return _read_only(np.asarray(rgb))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where}: the image does not decode ({_first(error)})") from None
+        raise DamagedSample(f"{where}: the image does not decode ({_first(error)})") from None
 
 
 def decode_mask(content: bytes, where: str) -> NDArray[np.uint8]:
-    """Decode a palette PNG to its indices, uint8 [H, W], read-only; InputError as above."""
+    """Decode a palette PNG to its indices, uint8 [H, W], read-only; DamagedSample as above."""
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             mask = np.asarray(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where}: the mask does not decode ({_first(error)})") from None
+        raise DamagedSample(f"{where}: the mask does not decode ({_first(error)})") from None
     if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise InputError(f"{where}: the mask is not an 8 bit palette PNG")
+        raise DamagedSample(f"{where}: the mask is not an 8 bit palette PNG")
     return _read_only(mask)
 
 
 def decode_facts(
     content: bytes, classes: int, where: str
 ) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """Read a sample's JSON: (labels ascending, each 1..classes-1), (H, W)."""
+    """Read a sample's JSON: (labels ascending, each 1..classes-1), (H, W).
+
+    Raises:
+        DamagedSample: it is no such JSON, or a label is none of the classes.
+    """
     try:
         facts = json.loads(content)
         labels = tuple(sorted({int(label) for label in facts["labels"]}))
         height, width = (int(side) for side in facts["size"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: its JSON is damaged ({_first(error)})") from None
+        raise DamagedSample(f"{where}: its JSON is damaged ({_first(error)})") from None
     if labels and not 1 <= labels[0] <= labels[-1] < classes:
-        raise InputError(f"{where}: labels {list(labels)} outside 1..{classes - 1}")
+        raise DamagedSample(f"{where}: labels {list(labels)} outside 1..{classes - 1}")
     return labels, (height, width)
 
 

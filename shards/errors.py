@@ -10,6 +10,13 @@ class InputError(Exception):
     """Wrong input. The message is one line: the file, the key and what would be right."""
 
 
+class DamagedSample(InputError):  # noqa: N818  (says what there is, as the option does)
+    """One sample that cannot be read, while others can; the line names its shard and its key.
+
+    ``--skip-damaged`` leaves out exactly what raises this.
+    """
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The hint that ends an error line: the nearest right name, or the list of them.
 

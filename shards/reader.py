@@ -1,42 +1,37 @@
-"""Reading shards: random access for training, and one pass in order for everything else."""
+"""Reading shards: random access for training and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
-from camsweep.shards.decoding import Sample, decode_facts, decode_image, decode_mask
-from camsweep.shards.errors import InputError
-from camsweep.shards.manifest import Manifest, ShardEntry, find_split, load_manifest, shard_path
-from camsweep.shards.streaming import check_rank, stream
-from camsweep.shards.tarindex import Span, TarBytes, last_key, tar_index
+from camsweep.shards.decoding import Sample, decode_image, decode_mask
+from camsweep.shards.digests import shard_problems
+from camsweep.shards.epochs import counted, epoch_order, rank_slice
+from camsweep.shards.errors import DamagedSample, InputError
+from camsweep.shards.index import SplitIndex
+from camsweep.shards.manifest import Manifest, find_split, load_manifest, size_problems
+from camsweep.shards.nodecache import NodeCache
+from camsweep.shards.opening import damaged_samples, load_index
+from camsweep.shards.places import Place, as_place
+from camsweep.shards.shardfiles import ShardFiles
+from camsweep.shards.streaming import stream
 
 __all__ = ["Sample", "SplitReader", "epoch_order", "open_split", "rank_slice", "stream"]
-
-CACHE_BYTES = 512 * 2**20
-
-
-@dataclass(frozen=True)
-class _Entry:
-    key: str
-    shard: int
-    spans: dict[str, Span]
 
 
 class SplitReader:
     """Random access to the samples of one split; make it with ``open_split``.
 
-    Picklable, so DataLoader workers can hold it: the copy opens its own files and starts with an
-    empty cache.
+    Picklable, so worker processes can hold it: a copy opens its own files.
 
     Attributes:
-        manifest: of the data folder.
-        root: the data folder.
+        manifest: of the data.
+        place: where the data lie.
         split: the split's name.
         keys: the samples' names, in stored order.
         labels: float32 [N, C-1], 1 where class c+1 is present.
@@ -44,152 +39,139 @@ class SplitReader:
     """
 
     def __init__(
-        self, root: Path, manifest: Manifest, split: str, entries: list[_Entry], cache_bytes: int
+        self,
+        place: Place,
+        manifest: Manifest,
+        split: str,
+        index: SplitIndex,
+        *,
+        decoded: bool,
+        suspect: Sequence[int] = (),
     ) -> None:
-        self.root = root
-        self.manifest = manifest
-        self.split = split
-        self.keys = [entry.key for entry in entries]
-        self._entries = entries
-        self._cache_bytes = cache_bytes
-        shards = manifest.splits[split].shards
-        self._tars = [TarBytes(root / shard.file) for shard in shards]
-        self._reset()
-        facts = [self._facts(index) for index in range(len(entries))]
-        self._label_sets = [labels for labels, _ in facts]
-        self.sizes = np.array([size for _, size in facts], dtype=np.int64).reshape(-1, 2)
-        self.labels = np.zeros((len(entries), len(manifest.classes) - 1), dtype=np.float32)
-        for row, labels in enumerate(self._label_sets):
-            self.labels[row, [label - 1 for label in labels]] = 1
+        self.place, self.manifest, self.split = place, manifest, split
+        self.keys, self.sizes = index.keys, index.sizes
+        self._index = index
+        self._files = ShardFiles(place, manifest.splits[split].shards, suspect)
+        self.labels = np.zeros((len(index), len(manifest.classes) - 1), dtype=np.float32)
+        rows = np.repeat(np.arange(len(index)), np.diff(index.label_ends))
+        self.labels[rows, index.label_values - 1] = 1
+        pixels = self.sizes.prod(axis=1) if decoded else np.zeros(len(index), np.int64)
+        # Pixels that were decoded before a damage would hide it, here but not on other nodes.
+        self._shared = ~np.isin(index.shards, suspect)
+        # Another version of Pillow may decode a JPEG to other pixels.
+        stem = f"{manifest.digest[:16]}-{split}-{{}}-pillow{PIL.__version__}"
+        self._images = NodeCache(stem.format("images"), 3 * pixels)
+        masked = index.members["mask.png"].length >= 0 if "mask.png" in index.members else 0
+        self._masks = NodeCache(stem.format("masks"), pixels * masked)
 
-    def _reset(self) -> None:
-        self._cache: dict[int, Sample] = {}
-        self._cache_left = self._cache_bytes
-
-    def __getstate__(self) -> dict[str, Any]:
-        skip = {"_cache", "_cache_left"}
-        return {name: value for name, value in self.__dict__.items() if name not in skip}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._reset()
+    @property
+    def root(self) -> Path | str:
+        """The data folder; the URL without its query where the data are remote."""
+        return self.place.local or str(self.place)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._index)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample ``index``, decoded; kept in memory while the cache has room.
+        """Sample ``index``, decoded.
 
         Raises:
             IndexError: outside 0..len-1 (negative numbers count from the end).
-            InputError: the shard is damaged at this sample.
+            DamagedSample: it cannot be read.
         """
         index = range(len(self))[index]
-        held = self._cache.get(index)
-        if held is not None:
-            return held
-        mask = self.mask(index)
-        sample = Sample(self.keys[index], self.image(index), mask, self._label_sets[index])
-        cost = sample.image.nbytes + (0 if mask is None else mask.nbytes)
-        if cost <= self._cache_left:
-            self._cache_left -= cost
-            self._cache[index] = sample
-        return sample
+        image = self.image(index)
+        return Sample(self.keys[index], image, self.mask(index), self._index.labels(index))
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
+        """Every sample once, in stored order."""
+        samples = (self[index] for index in range(len(self)))
+        expected = self.manifest.splits[self.split].count
+        return counted(samples, expected, f"{self.place}, split '{self.split}': samples")
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """The image alone, uint8 [H, W, 3], read-only, not kept."""
-        held = self._cache.get(index)
+        """The image alone, uint8 [H, W, 3], read-only; DamagedSample where it cannot be read."""
+        shape = (*self.sizes[index].tolist(), 3)
+        held = self._held(self._images, index, shape)
         if held is not None:
-            return held.image
-        return decode_image(self.read(index, "jpg"), self.where(index))
+            return held
+        image = decode_image(self.read(index, "jpg"), self.where(index))
+        self._keep(self._images, index, image, shape)
+        return image
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
-        """The mask alone, uint8 [H, W], read-only, not kept; None where there is none."""
+        """The mask alone, uint8 [H, W], read-only; None where there is none, errors as above."""
         if not self.has(index, "mask.png"):
             return None
-        return decode_mask(self.read(index, "mask.png"), self.where(index))
+        shape = tuple(self.sizes[index].tolist())
+        held = self._held(self._masks, index, shape)
+        if held is not None:
+            return held
+        mask = decode_mask(self.read(index, "mask.png"), self.where(index))
+        self._keep(self._masks, index, mask, shape)
+        return mask
 
     def has(self, index: int, member: str) -> bool:
         """Whether sample ``index`` has a member such as ``"mask.png"`` or ``"sp200.png"``."""
-        return member in self._entries[index].spans
+        return self._index.find(index, member) is not None
 
     def read(self, index: int, member: str) -> bytes:
-        """The bytes of one member of a sample.
+        """The bytes of one member of a sample, compared with its CRC-32.
 
         Raises:
-            InputError: no such member, or the shard ends before it.
+            InputError: the sample has no such member.
+            DamagedSample: it cannot be fetched or read, or its bytes have changed.
         """
-        entry = self._entries[index]
-        if member not in entry.spans:
-            raise InputError(f"{self.where(index)}: no {entry.key}.{member}; build the data again")
-        return self._tars[entry.shard].read(entry.spans[member], self.where(index))
+        return self._files.read(self._index, index, member)
 
     def where(self, index: int) -> str:
-        """How error lines call a sample: the shard's path and the key."""
-        entry = self._entries[index]
-        return f"{self._tars[entry.shard].path}, sample {entry.key}"
+        """How error lines call a sample: the shard's name and the key."""
+        return self._files.where(self._index, index)
 
-    def _facts(self, index: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        return decode_facts(self.read(index, "json"), len(self.manifest.classes), self.where(index))
+    def _held(
+        self, cache: NodeCache, index: int, shape: tuple[int, ...]
+    ) -> NDArray[np.uint8] | None:
+        pixels = cache.get(index) if self._shared[index] and cache.sizes[index] else None
+        return None if pixels is None else pixels.reshape(shape)
+
+    def _keep(
+        self, cache: NodeCache, index: int, pixels: NDArray[np.uint8], shape: tuple[int, ...]
+    ) -> None:
+        """Refuse pixels of another size than the JSON says; give the others to the node."""
+        if pixels.shape != shape:
+            raise DamagedSample(
+                f"{self.where(index)}: decodes to {pixels.shape}, its JSON says {shape}"
+            )
+        if self._shared[index] and cache.sizes[index]:
+            cache.put(index, pixels)
 
 
-def open_split(root: Path, split: str, *, cache_bytes: int = CACHE_BYTES) -> SplitReader:
-    """Open one split of a data folder for random access.
+def open_split(
+    root: Place | Path | str, split: str, *, decoded: bool = True, strict: bool = True
+) -> SplitReader:
+    """Open one split of a data set for random access.
 
-    Reads the tar headers and the small JSON members, no pixels. Checks every shard's size and the
-    number of samples against the manifest; the full digests are ``verify.check_digests``'s work.
+    Reads the manifest and the split's index, no shard (data of format 1 are read through once for
+    each node). Compares the shards' sizes and the number of samples with the manifest; the full
+    digests are ``verify.check_digests``'s work, and every member read is compared with its CRC-32.
 
     Args:
-        root: the data folder.
+        root: the data folder or URL.
         split: a split's name.
-        cache_bytes: how many bytes of decoded samples are kept in memory at most.
+        decoded: whether pixels are shared with the other processes of the node (``NodeCache``).
+        strict: whether a shard of the wrong size, or a missing one, is an error here. If not, those
+            of its samples that cannot be read are ``DamagedSample`` when they are asked for.
 
     Raises:
-        InputError: no data there, no such split, or a shard is missing or damaged.
+        InputError: no data there, no such split, or a shard or the index is missing or damaged.
     """
-    root = Path(root)
-    manifest = load_manifest(root)
-    content = find_split(root, manifest, split)
-    entries: list[_Entry] = []
-    for number, shard in enumerate(content.shards):
-        entries += _index(root, shard, number)
-    if len(entries) != content.count:
-        raise InputError(
-            f"{root}: split '{split}' holds {len(entries)} samples, "
-            f"its manifest says {content.count}; build the data again"
-        )
-    return SplitReader(root, manifest, split, entries, cache_bytes)
-
-
-def epoch_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of samples in one training epoch: int64 [n], a permutation of 0..n-1.
-
-    A pure function of its arguments, so a resumed run sees the same order; it changes with the
-    epoch and the seed.
-    """
-    return np.random.default_rng([seed, epoch, 0]).permutation(n).astype(np.int64)
-
-
-def rank_slice(order: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
-    """What one process takes of an epoch's order: every ``world``-th entry.
-
-    All ranks get ``len(order) // world`` entries, so that none waits for a step that the others
-    do not take: the last ``len(order) % world`` entries are left out of this epoch, as the
-    released code's ``drop_last`` does with a batch, and the next epoch's order leaves out others.
-    """
-    check_rank(rank, world)
-    return order[: len(order) // world * world][rank::world]
-
-
-def _index(root: Path, shard: ShardEntry, number: int) -> list[_Entry]:
-    path = shard_path(root, shard)
-    index = tar_index(path)
-    if len(index) != shard.samples:
-        raise InputError(
-            f"{path}: damaged after sample {last_key(index)}: {len(index)} samples found, "
-            f"its manifest says {shard.samples}; build the data again"
-        )
-    return [_Entry(key, number, spans) for key, spans in index.items()]
+    place = as_place(root)
+    manifest = load_manifest(place)
+    shards = find_split(place, manifest, split).shards
+    problems = size_problems(place, shards)
+    if problems and strict:
+        number, line = next(iter(problems.items()))
+        raise InputError(line + damaged_samples(place, manifest, split, number))
+    index = load_index(place, manifest, split)
+    suspect = [] if strict else sorted(shard_problems(place, manifest, split))
+    return SplitReader(place, manifest, split, index, decoded=decoded, suspect=suspect)

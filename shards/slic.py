@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from camsweep.shards.errors import InputError, nearest
+from camsweep.shards.labelmaps import decode_labels, encode_labels
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
+
+__all__ = ["COMPACTNESS", "SCALING", "check_settings", "decode_labels", "encode_labels", "segment"]
 
 Scaling = Literal["modern", "released"]
 
@@ -81,23 +82,3 @@ def check_settings(s_n: int, compactness: float, scaling: str) -> None:
         raise InputError(f"superpixels: compactness = {compactness}; it must be above 0")
     if scaling not in get_args(Scaling):
         raise InputError(f"superpixels: scaling = '{scaling}'{nearest(scaling, get_args(Scaling))}")
-
-
-def encode_labels(labels: NDArray[np.uint16]) -> bytes:
-    """A label map as a 16 bit grey PNG."""
-    stream = io.BytesIO()
-    Image.fromarray(labels).save(stream, format="PNG")
-    return stream.getvalue()
-
-
-def decode_labels(content: bytes, where: str) -> NDArray[np.uint16]:
-    """The label map of such a PNG, uint16 [H, W], read-only; InputError naming ``where``."""
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-            labels = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where}: the superpixels do not decode ({error})") from None
-    if labels.dtype != np.uint16 or labels.ndim != 2:
-        raise InputError(f"{where}: the superpixels are not a 16 bit grey PNG")
-    labels.setflags(write=False)
-    return labels

@@ -2,91 +2,149 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import webdataset
+from camsweep.shards.decoding import Sample, decode_image, decode_mask
+from camsweep.shards.epochs import check_rank
+from camsweep.shards.errors import DamagedSample, InputError
+from camsweep.shards.index import SplitIndex
+from camsweep.shards.manifest import find_split, load_manifest, size_problems
+from camsweep.shards.opening import damaged_samples, load_index
+from camsweep.shards.places import Place, as_place
+from camsweep.shards.shardfiles import ShardFiles, sample_problem
 
-from camsweep.shards.decoding import Sample, decode_facts, decode_image, decode_mask
-from camsweep.shards.errors import InputError
-from camsweep.shards.manifest import ShardEntry, find_split, load_manifest, shard_path
 
-
-def stream(root: Path, split: str, rank: int = 0, world: int = 1) -> Iterator[Sample]:
+def stream(
+    root: Place | Path | str, split: str, rank: int = 0, world: int = 1, *, strict: bool = True
+) -> Iterable[Sample]:
     """Every sample of a split once, in stored order, read from front to back by webdataset.
 
-    Whole shards are dealt to the ranks in turn (and to the workers of a DataLoader within a
-    rank), so over all ranks each sample comes exactly once; their numbers may differ.
+    Whole shards are dealt to the ranks in turn, and to the workers of a DataLoader within a rank,
+    so over all of them each sample comes exactly once, whatever their numbers; some may get none.
+    Remote shards are fetched one by one. Each sample is compared with the index, so that nothing
+    is lost or cut in silence.
 
     Args:
-        root: the data folder.
+        root: the data folder or URL.
         split: a split's name.
         rank: this process, 0 to world-1.
         world: how many processes share the split.
+        strict: whether a shard of the wrong size, or a missing one, is an error here. If not, the
+            samples before the damage still come.
+
+    Returns:
+        A webdataset pipeline: each iteration is one pass, and it can be a DataLoader's data set.
+        At the first sample that cannot be read it raises DamagedSample.
 
     Raises:
         InputError: as ``open_split``.
     """
-    root = Path(root)
+    import webdataset
+
     check_rank(rank, world)
-    manifest = load_manifest(root)
-    shards = find_split(root, manifest, split).shards[rank::world]
-    for shard in shards:
-        shard_path(root, shard)
-    return _stream(root, shards, len(manifest.classes))
+    place = as_place(root)
+    manifest = load_manifest(place)
+    shards = find_split(place, manifest, split).shards
+    problems = size_problems(place, shards)
+    dealt = range(len(shards))[rank::world]
+    for number in dealt:
+        if strict and number in problems:
+            raise InputError(problems[number] + damaged_samples(place, manifest, split, number))
+    index = load_index(place, manifest, split)
+    return webdataset.DataPipeline(partial(_samples, ShardFiles(place, shards), index, dealt))
 
 
-def _stream(root: Path, shards: tuple[ShardEntry, ...], classes: int) -> Iterator[Sample]:
-    urls = [str((root / shard.file).absolute()) for shard in shards]
-    if not urls:
-        return
-    # The ranks are dealt above: webdataset's own node splitter would read environment variables.
-    data = webdataset.WebDataset(
-        urls,
-        shardshuffle=False,
-        nodesplitter=lambda source: source,
-        workersplitter=webdataset.split_by_worker,
-        empty_check=False,
+def _samples(files: ShardFiles, index: SplitIndex, dealt: range) -> Iterator[Sample]:
+    worker, workers = _worker()
+    for number in dealt[worker::workers]:
+        yield from _shard(files, index, number)
+
+
+def _worker() -> tuple[int, int]:
+    """Which worker of a DataLoader this process is, and of how many; (0, 1) outside of one.
+
+    webdataset's own splitters believe variables such as ``RANK`` and ``WORKER`` first, which a
+    cluster may set for its own ends: shards would be left out in silence.
+    """
+    data = sys.modules.get("torch.utils.data")
+    info = data.get_worker_info() if data is not None else None
+    return (info.id, info.num_workers) if info is not None else (0, 1)
+
+
+def _shard(files: ShardFiles, index: SplitIndex, number: int) -> Iterator[Sample]:
+    """The samples of one shard, in step with their rows of the index."""
+    rows = (index.shards == number).nonzero()[0].tolist()
+    done = 0
+    try:
+        raws = _raw_samples(files, number)
+        for row in rows:
+            raw = next(raws, None)
+            if raw is None or not _as_indexed(raw, index, row):
+                break
+            yield _decode(raw, index, row, files.where(index, row))
+            done += 1
+        if done == len(rows) and next(raws, None) is None:
+            return
+    except (tarfile.TarError, OSError, ValueError):
+        pass  # said below, better
+    except InputError as error:
+        if isinstance(error, DamagedSample) or not rows:
+            raise
+        # The shard was not fetched: the line names it, and the sample is added here.
+        reason = str(error).removeprefix(f"{files.name(number)}: ")
+        raise DamagedSample(f"{files.where(index, rows[0])}: {reason}") from None
+    yield from _by_index(files, index, number, rows[done:])
+
+
+def _by_index(
+    files: ShardFiles, index: SplitIndex, number: int, rows: list[int]
+) -> Iterator[Sample]:
+    """The rest of a shard that is not as it was written; ends in an error whatever comes.
+
+    webdataset drops the sample before the damage too, and cannot say which one is damaged.
+    """
+    suspect = ShardFiles(files.place, files.shards, [number])
+    for row in rows:
+        members = [name for name in index.members if index.find(row, name) is not None]
+        raw = {name: suspect.read(index, row, name) for name in members}
+        yield _decode(raw, index, row, suspect.where(index, row))
+    found = suspect.survey(number)
+    for row in (index.shards == number).nonzero()[0].tolist():
+        problem = sample_problem(found, index, row)
+        if problem:
+            raise DamagedSample(f"{files.where(index, row)}: {problem}; build the data again")
+    raise InputError(
+        f"{files.name(number)}: holds other samples than its index, or has changed behind the "
+        "last one; build or copy the data again"
     )
-    done: dict[str, int] = dict.fromkeys(urls, 0)
-    iterator = iter(data)
-    while True:
-        try:
-            raw = next(iterator, None)
-        except (tarfile.TarError, OSError, ValueError) as error:
-            raise InputError(
-                f"{root}: a shard is damaged ({error}); run `camsweep shards verify {root}`"
-            ) from None
-        if raw is None:
-            break
-        where = f"{raw['__url__']}, sample {raw['__key__']}"
-        done[raw["__url__"]] += 1
-        yield _decode_sample(raw, classes, where)
-    _check_complete(shards, urls, done)
 
 
-def _check_complete(shards: tuple[ShardEntry, ...], urls: list[str], done: dict[str, int]) -> None:
-    for shard, url in zip(shards, urls, strict=True):
-        # A shard of which nothing came belongs to another DataLoader worker.
-        if done[url] not in (0, shard.samples):
-            raise InputError(
-                f"{url}: {done[url]} samples read, its manifest says {shard.samples}; "
-                "build the data again"
-            )
+def _raw_samples(files: ShardFiles, number: int) -> Iterator[dict[str, Any]]:
+    """The samples of a shard as webdataset groups them: extension -> bytes."""
+    import webdataset
+
+    samples: Iterator[dict[str, Any]] = webdataset.tariterators.tarfile_samples(
+        iter([{"url": str(files.path(number))}])
+    )
+    return samples
 
 
-def _decode_sample(raw: dict[str, Any], classes: int, where: str) -> Sample:
-    for member in ("jpg", "json"):
-        if member not in raw:
-            raise InputError(f"{where}: no .{member}; build the data again")
-    labels, _ = decode_facts(raw["json"], classes, where)
+def _as_indexed(raw: dict[str, Any], index: SplitIndex, row: int) -> bool:
+    """Whether a raw sample is, bit for bit, the one that the index has."""
+    held = {name: content for name, content in raw.items() if not name.startswith("__")}
+    wanted = {name: index.find(row, name) for name in index.members}
+    crcs = {name: member.crc32 for name, member in wanted.items() if member is not None}
+    return raw["__key__"] == index.keys[row] and crcs == {
+        name: zlib.crc32(content) for name, content in held.items()
+    }
+
+
+def _decode(raw: dict[str, Any], index: SplitIndex, row: int, where: str) -> Sample:
     mask = decode_mask(raw["mask.png"], where) if "mask.png" in raw else None
-    return Sample(raw["__key__"], decode_image(raw["jpg"], where), mask, labels)
-
-
-def check_rank(rank: int, world: int) -> None:
-    """Refuse a rank outside 0..world-1 (InputError)."""
-    if not 0 <= rank < world:
-        raise InputError(f"rank {rank} of {world} processes; 0..{world - 1} is right")
+    return Sample(index.keys[row], decode_image(raw["jpg"], where), mask, index.labels(row))

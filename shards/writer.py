@@ -1,102 +1,73 @@
-"""Writing a data set as webdataset shards: all of it, or nothing."""
+"""Writing a data set as webdataset shards: all of it or nothing, going on where it was stopped."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from pydantic import JsonValue
-
-from camsweep.shards.colours import Colour, colour_map
-from camsweep.shards.decoding import decode_image
+from camsweep.shards.building import Job, make_shards, refuse_unguarded_script
+from camsweep.shards.digests import file_sha256
 from camsweep.shards.errors import InputError
-from camsweep.shards.manifest import (
-    MANIFEST,
-    Manifest,
-    ShardEntry,
-    Split,
-    canonical_json,
-    load_manifest,
-    sealed,
-    write_manifest,
+from camsweep.shards.index import encode
+from camsweep.shards.manifest import IndexEntry, Manifest, sealed
+from camsweep.shards.members import (
+    IGNORE,
+    Loader,
+    Source,
+    SourceSample,
+    Superpixels,
+    check_key,
+    name_of,
 )
-from camsweep.shards.tarindex import tar_writer
+from camsweep.shards.places import Place, as_place
+from camsweep.shards.publishing import (
+    check_target,
+    index_file,
+    is_whole,
+    publish,
+    recall,
+    remember,
+    require_same,
+)
+from camsweep.shards.slic import COMPACTNESS, SCALING, check_settings
+from camsweep.shards.staging import Staging, staging_for
+from camsweep.shards.tasks import ShardTask, fingerprint, plan, splits_of
 
-IGNORE = 255
+__all__ = ["IGNORE", "Loader", "Source", "SourceSample", "build", "check_key", "file_sha256"]
+
 Progress = Callable[[str, int, int], None]
-
-# webdataset cuts a member's name at its first dot: a key with a dot or a slash would lose its end.
-_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
-
-
-@dataclass(frozen=True)
-class SourceSample:
-    """One image before it is written.
-
-    Attributes:
-        key: unique within the split; letters, digits, ``_`` and ``-``.
-        image_bytes: the JPEG file, kept as it is.
-        mask: uint8 [H, W] class indices, 255 = ignore; None where there is none.
-        labels: image-level labels, class indices from 1.
-        size: (H, W) in pixels.
-        source_id: its name in the source, stored with it; no path of this machine.
-        where: what error lines call it (a path); ``source_id`` where empty. Not stored.
-    """
-
-    key: str
-    image_bytes: bytes
-    mask: NDArray[np.uint8] | None
-    labels: tuple[int, ...]
-    size: tuple[int, int]
-    source_id: str
-    where: str = ""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set that can be written: its description and, by split, one callable a sample.
-
-    A callable returns its sample when called and holds no pixels before, so a source of any size
-    is cheap to make.
-    """
-
-    name: str
-    source: str
-    classes: tuple[str, ...]
-    colours: tuple[Colour, ...]
-    settings: Mapping[str, JsonValue]
-    splits: Mapping[str, Sequence[Callable[[], SourceSample]]] = field(repr=False)
 
 
 def build(
     source: Source,
-    out: Path,
+    out: Place | Path | str,
     *,
     shard_samples: int = 256,
     superpixels: Sequence[int] = (),
+    scaling: str = SCALING,
+    compactness: float = COMPACTNESS,
+    workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> Manifest:
-    """Write a source as shards and a manifest into ``out``.
+    """Write a source as shards, one index a split and a manifest into ``out``.
 
-    Everything goes into a temporary folder beside ``out`` that is renamed at the end, so ``out``
-    is whole or absent. Equal sources give byte-identical shards.
+    A local ``out`` is whole or absent: everything goes into ``.NAME.building`` beside it, which
+    becomes ``out`` at the end. At a URL, shards are sent as they get done and the manifest, which
+    makes them data, comes last. A build that was stopped or killed goes on with the finished
+    shards when it is run again. Equal sources give byte-identical files, whatever ``workers`` is.
 
     Args:
         source: what to write.
-        out: the new folder; it may exist when empty, or when it holds the same data (then it is
-            left as it is).
+        out: the new folder, or an ``s3://`` or ``gs://`` URL. It may exist when empty, or when it
+            holds the same data: then it is left as it is, but files in it that are damaged or
+            missing are replaced.
         shard_samples: samples a shard, at least 1.
-        superpixels: numbers S_N whose SLIC labels (default settings of
-            ``camsweep.shards.superpixels.segment``) are stored with each image.
+        superpixels: numbers S_N whose SLIC labels are stored with each image.
+        scaling: of their colours, ``modern`` or ``released``; see ``slic.segment``.
+        compactness: their weight of space against colour.
+        workers: processes that make shards; default one a core, or this one for small sources.
         on_progress: called with (split, samples done, samples in the split).
 
     Returns:
@@ -105,201 +76,125 @@ def build(
     Raises:
         InputError: a sample is wrong, ``out`` holds something else or cannot be written.
     """
-    out = Path(out)
-    if shard_samples < 1:
-        raise InputError(f"shard_samples is {shard_samples}; at least 1 is needed")
-    wanted = tuple(sorted(set(superpixels)))
-    if wanted and wanted[0] < 2:
-        raise InputError(f"superpixels: S_N = {wanted[0]}; at least 2 is needed")
-    _check_target(out)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    refuse_unguarded_script()
+    place = as_place(out)
+    place.require_writable()
+    if shard_samples < 1 or (workers is not None and workers < 1):
+        raise InputError(f"shard_samples is {shard_samples}, workers {workers}; 1 or more is right")
+    wanted = Superpixels(tuple(sorted(set(superpixels))), float(compactness), scaling)
+    for s_n in wanted.numbers:
+        check_settings(s_n, compactness, scaling)
+    tasks = plan(source, shard_samples, wanted)
     try:
-        partial.mkdir(parents=True)
-        splits = {
-            name: _write_split(partial, name, samples, source, shard_samples, wanted, on_progress)
-            for name, samples in source.splits.items()
-        }
-        manifest = sealed(
-            Manifest(
-                name=source.name,
-                source=source.source,
-                classes=source.classes,
-                colours=source.colours,
-                ignore=IGNORE,
-                splits=splits,
-                superpixels=wanted,
-                settings=dict(source.settings) | _superpixel_settings(wanted),
-            )
-        )
-        write_manifest(partial, manifest)
-        if (out / MANIFEST).exists():
-            _require_same(out, manifest)
-        else:
-            partial.replace(out)
+        with staging_for(place) as staging:
+            return _build(source, place, staging, tasks, wanted, workers, on_progress)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return manifest
+        raise InputError(f"{place}: cannot be written ({error.strerror or error})") from None
 
 
-def _check_target(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out needs a new or empty folder")
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / MANIFEST).exists():
-            raise InputError(f"{out}: is not empty and has no {MANIFEST}; --out needs a new folder")
-        load_manifest(out)
-
-
-def _require_same(out: Path, manifest: Manifest) -> None:
-    held = load_manifest(out)
-    if held.digest != manifest.digest:
-        raise InputError(
-            f"{out}: holds other data ({held.name}, digest {held.digest[:12]}, not "
-            f"{manifest.digest[:12]}); --out needs a new folder"
-        )
-
-
-def _superpixel_settings(wanted: tuple[int, ...]) -> dict[str, JsonValue]:
-    if not wanted:
-        return {}
-    from camsweep.shards.slic import COMPACTNESS, SCALING
-
-    return {"superpixels": {"compactness": COMPACTNESS, "scaling": SCALING}}
-
-
-def _write_split(
-    folder: Path,
-    name: str,
-    samples: Sequence[Callable[[], SourceSample]],
+def _build(
     source: Source,
-    shard_samples: int,
-    superpixels: tuple[int, ...],
+    place: Place,
+    staging: Staging,
+    tasks: list[ShardTask],
+    superpixels: Superpixels,
+    workers: int | None,
     on_progress: Progress | None,
-) -> Split:
-    if not _KEY.match(name):
-        raise InputError(f"split '{name}': letters, digits, '_' and '-' only")
-    if not samples:
-        raise InputError(f"split '{name}' of {source.name} has no samples")
-    palette = _palette(source.colours)
+) -> Manifest:
+    """Build under the lock; nothing else writes this target now."""
+    expected = Manifest(
+        name=source.name,
+        source=source.source,
+        classes=source.classes,
+        colours=source.colours,
+        ignore=IGNORE,
+        splits=splits_of(tasks),
+        superpixels=superpixels.numbers,
+        settings=dict(source.settings) | superpixels.settings(),
+    )
+    name = fingerprint(expected, tasks)
+    try:
+        held = check_target(place, expected)
+        if held and recall(name) == held.digest and is_whole(place, held):
+            _tell_all(tasks, on_progress)
+            staging.close()  # there only where a build was killed at its very end
+            return held
+        staging.open()
+        staging.keep_only([task.file for task in tasks])
+        # Data that a manifest describes are replaced only when the new ones are known to be equal.
+        upload_to = place if place.local is None and held is None else None
+        there = place.sizes() if upload_to is not None else None
+        finished = {
+            task.file for task in tasks if staging.holds(task.file, task.stamp, there or {})
+        }
+        to_make = [task for task in tasks if task.file not in finished]
+        count = _counter(tasks, finished, on_progress)
+        make_shards(to_make, Job(staging, upload_to), workers, len(source.splits), count)
+        manifest, indexes = _describe(staging, tasks, expected)
+        if held is not None:
+            require_same(place, held, manifest)
+        remember(name, manifest.digest)
+        publish(place, staging, manifest, indexes, held)
+        staging.close()
+        return manifest
+    finally:
+        if staging.folder.exists() and not (name and staging.holds_any()):
+            staging.close()  # nothing that the next build could go on with
+
+
+def _tell_all(tasks: Sequence[ShardTask], on_progress: Progress | None) -> None:
+    if on_progress is not None:
+        for split, entry in splits_of(tasks).items():
+            on_progress(split, entry.count, entry.count)
+
+
+def _counter(
+    tasks: Sequence[ShardTask], finished: set[str], on_progress: Progress | None
+) -> Callable[[int], None]:
+    """What counts the samples of each split, those of finished shards first."""
+    names = list(dict.fromkeys(task.split for task in tasks))
+    totals, done = [0] * len(names), [0] * len(names)
+    for task in tasks:
+        totals[task.split_number] += len(task.loaders)
+        done[task.split_number] += len(task.loaders) * (task.file in finished)
+
+    def count(split: int) -> None:
+        done[split] += 1
+        if on_progress is not None:
+            on_progress(names[split], done[split], totals[split])
+
+    for split, name in enumerate(names):
+        if on_progress is not None and done[split]:
+            on_progress(name, done[split], totals[split])
+    return count
+
+
+def _describe(
+    staging: Staging, tasks: Sequence[ShardTask], expected: Manifest
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of the finished shards, and the content of the index files by name."""
+    made = {task.file: staging.finished(task.file).entry for task in tasks}
+    contents: dict[str, bytes] = {}
+    entries: dict[str, IndexEntry] = {}
+    for split in expected.splits:
+        own = [task for task in tasks if task.split == split]
+        rows = [staging.rows(task.file) for task in own]
+        _refuse_twice(own, rows)
+        file, content = index_file(split), encode(rows)
+        contents[file] = content
+        entries[split] = IndexEntry(
+            file=file, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
+        )
+    changes = {"splits": splits_of(tasks, made), "indexes": entries}
+    return sealed(expected.model_copy(update=changes)), contents
+
+
+def _refuse_twice(tasks: Sequence[ShardTask], rows: Sequence[Any]) -> None:
+    """Refuse a key that two shards of a split have; within one shard its maker has seen it."""
     seen: set[str] = set()
-    shards = []
-    for start in range(0, len(samples), shard_samples):
-        part = samples[start : start + shard_samples]
-        path = folder / f"{name}-{start // shard_samples:06d}.tar"
-        with path.open("wb") as stream, tar_writer(stream) as tar:
-            for index, load in enumerate(part):
-                sample = load()
-                if sample.key in seen:
-                    raise InputError(f"{_where(sample)}: key {sample.key} twice in '{name}'")
-                seen.add(sample.key)
-                tar.write(_members(sample, source.classes, palette, superpixels))
-                if on_progress is not None:
-                    on_progress(name, start + index + 1, len(samples))
-        shards.append(
-            ShardEntry(
-                file=path.name,
-                samples=len(part),
-                bytes=path.stat().st_size,
-                sha256=file_sha256(path),
-            )
-        )
-    return Split(count=len(samples), shards=tuple(shards))
-
-
-def check_key(key: str, where: str) -> None:
-    """Refuse a sample's key that webdataset would cut or that could leave the folder.
-
-    Raises:
-        InputError: it has other characters than letters, digits, ``_`` and ``-``.
-    """
-    if not _KEY.match(key):
-        raise InputError(f"{where}: key '{key}' needs letters, digits, '_' and '-' only")
-
-
-def _members(
-    sample: SourceSample,
-    classes: tuple[str, ...],
-    palette: bytes,
-    superpixels: tuple[int, ...],
-) -> dict[str, str | bytes]:
-    """The tar members of one checked sample (design section 8), by extension."""
-    where = _where(sample)
-    check_key(sample.key, where)
-    image = _decode(sample)
-    labels = sorted(set(sample.labels))
-    wrong = [label for label in labels if not 1 <= label < len(classes)]
-    if wrong:
-        raise InputError(f"{where}: label {wrong[0]} is outside the list 1..{len(classes) - 1}")
-    facts: dict[str, JsonValue] = {
-        "labels": list(labels),
-        "size": list(sample.size),
-        "source_id": sample.source_id,
-    }
-    members: dict[str, str | bytes] = {"__key__": sample.key, "jpg": sample.image_bytes}
-    if sample.mask is not None:
-        _check_mask(sample, len(classes))
-        members["mask.png"] = _mask_png(sample.mask, palette)
-    if superpixels:
-        from camsweep.shards.slic import encode_labels, segment
-
-        obtained: dict[str, JsonValue] = {}
-        for s_n in superpixels:
-            segments = segment(image, s_n)
-            obtained[str(s_n)] = int(segments.max())
-            members[f"sp{s_n}.png"] = encode_labels(segments)
-        facts["segments"] = obtained
-    members["json"] = canonical_json(facts)
-    return members
-
-
-def _where(sample: SourceSample) -> str:
-    return sample.where or sample.source_id
-
-
-def _decode(sample: SourceSample) -> NDArray[np.uint8]:
-    image = decode_image(sample.image_bytes, _where(sample))
-    if image.shape[:2] != tuple(sample.size):
-        raise InputError(
-            f"{_where(sample)}: image is {image.shape[0]} x {image.shape[1]}, "
-            f"the source says {sample.size[0]} x {sample.size[1]}"
-        )
-    return image
-
-
-def _check_mask(sample: SourceSample, classes: int) -> None:
-    mask = sample.mask
-    assert mask is not None
-    if mask.dtype != np.uint8 or mask.shape != tuple(sample.size):
-        raise InputError(
-            f"{_where(sample)}: mask is {mask.dtype} {'x'.join(map(str, mask.shape))}, "
-            f"its image {sample.size[0]}x{sample.size[1]}"
-        )
-    values = np.unique(mask)
-    wrong = values[(values >= classes) & (values != IGNORE)]
-    if wrong.size:
-        raise InputError(
-            f"{_where(sample)}: mask holds class {wrong[0]}, "
-            f"the list has 0..{classes - 1} (and {IGNORE} = ignore)"
-        )
-
-
-def _palette(colours: tuple[Colour, ...]) -> bytes:
-    table = list(colours) + [(0, 0, 0)] * (256 - len(colours))
-    table[IGNORE] = colour_map(256)[IGNORE]
-    return bytes(channel for colour in table for channel in colour)
-
-
-def _mask_png(mask: NDArray[np.uint8], palette: bytes) -> bytes:
-    picture = Image.fromarray(mask)
-    picture.putpalette(palette)
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG")
-    return stream.getvalue()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file, read in pieces."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    for task, table in zip(tasks, rows, strict=True):
+        for number, key in enumerate(table["key"].to_pylist()):
+            if key in seen:
+                where = name_of(task.loaders[number]())
+                raise InputError(f"{where}: key {key} twice in '{task.split}'")
+            seen.add(key)

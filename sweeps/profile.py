@@ -22,7 +22,7 @@ class Profile(BaseModel):
         methods: further settings by method.
         threads: CPU threads a trial computes with. Sums are rounded by thread, so this is fixed
             by the profile and results do not depend on how many trials run at a time.
-        workers: data-loading processes a trial.
+        workers: data-loading threads a trial.
         gpus: GPUs a trial takes where the machine has any.
     """
 

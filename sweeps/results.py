@@ -38,6 +38,7 @@ TRIAL = pa.schema(
         ("classes", pa.list_(pa.string())),
         ("train_images", pa.int64()),
         ("eval_images", pa.int64()),
+        ("skipped", pa.list_(pa.string())),
         ("train_seconds", pa.float64()),
         ("images_per_second", pa.float64()),
         ("peak_memory_bytes", pa.int64()),
@@ -215,13 +216,23 @@ def add_uses(store: Store, trial_id: str, uses: Iterable[tuple[str, str]]) -> No
     store.write_table(name, table)
 
 
-def done_ids(trials: pa.Table) -> set[str]:
-    """Ids of the trials that ended well, of `load_trials`."""
-    return {
-        i
-        for i, s in zip(trials["id"].to_pylist(), trials["status"].to_pylist(), strict=True)
-        if s == "done"
-    }
+def is_done(row: Mapping[str, Any] | None, skip_damaged: bool = False) -> bool:
+    """Whether a trial's row stands, so that the trial need not run.
+
+    Args:
+        row: of `read_row`; None where the store has none.
+        skip_damaged: whether a trial counts that left out damaged samples (`skipped`).
+    """
+    if row is None or row["status"] != "done":
+        return False
+    return skip_damaged or not row.get("skipped")
+
+
+def done_ids(trials: pa.Table, skip_damaged: bool = False) -> set[str]:
+    """Ids of the trials that ended well, of `load_trials`; see `is_done`."""
+    columns = [name for name in ("id", "status", "skipped") if name in trials.column_names]
+    rows = trials.select(columns).to_pylist()
+    return {row["id"] for row in rows if is_done(row, skip_damaged)}
 
 
 def load_trials(store: Store) -> pa.Table:
@@ -245,8 +256,10 @@ def load_curves(store: Store, ids: Iterable[str] | None = None) -> pa.Table:
 
 
 def _load(store: Store, table: str, ids: Iterable[str] | None, schema: pa.Schema) -> pa.Table:
-    names = [f"{i}.arrow" for i in ids] if ids is not None else store.names(table, ".arrow")
-    names = [n for n in names if ids is None or store.exists(f"{table}/{n}")]
+    names = store.names(table, ".arrow")
+    if ids is not None:
+        there = set(names)  # one listing: a request for each would be slow on object storage
+        names = [name for name in (f"{i}.arrow" for i in ids) if name in there]
     if not names:
         return _version(schema, table).empty_table()
     with ThreadPoolExecutor(8) as pool:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import uuid
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 from filelock import FileLock
 from pyarrow import fs
 
+from camsweep.shards.cache import cache_folder
 from camsweep.shards.errors import InputError
+from camsweep.shards.files import write_whole
+from camsweep.shards.places import as_place
+from camsweep.shards.remote import clear_error, filesystem, read_whole
+
+__all__ = ["TABLES", "Store", "write_whole"]
 
 TABLES = ("trials", "epochs", "images", "curves")
 IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -24,25 +30,39 @@ class Store:
     """A store by its URL. Cheap to make and to pickle: connections are opened on first use.
 
     Attributes:
-        url: a local path, or ``s3://bucket/prefix``, ``gs://…`` as `pyarrow.fs` understands it.
+        url: a local path, or ``s3://bucket/prefix``, ``gs://...`` with its query
+            (``endpoint_override``, ``region``, ...); never credentials.
+
+    Raises:
+        InputError: empty, no such scheme, a web server, or credentials in the URL.
     """
 
     url: str
 
-    @cached_property
-    def _where(self) -> tuple[fs.FileSystem, str]:
-        scheme, mark, rest = self.url.partition("://")
-        if not (rest if mark else scheme).strip("/ "):
-            raise InputError(f"--store '{self.url}': empty; name a folder or s3://BUCKET/…")
-        if not mark:
-            return fs.LocalFileSystem(), str(Path(self.url).absolute())
+    def __post_init__(self) -> None:
+        if not self.url.partition("://")[2 if "://" in self.url else 0].strip("/ "):
+            raise InputError(f"--store '{self.url}': empty; name a folder or s3://BUCKET/...")
         try:
-            return fs.FileSystem.from_uri(self.url)
+            as_place(self.url).require_writable()
+        except InputError as error:
+            raise InputError(f"--store {error}") from None
+
+    def __str__(self) -> str:
+        """What people see: no query."""
+        return str(as_place(self.url)) if "://" in self.url else self.url
+
+    @property
+    def _where(self) -> tuple[fs.FileSystem, str]:
+        place = as_place(self.url)
+        if place.local is not None:
+            return fs.LocalFileSystem(), str(place.local)
+        try:
+            return filesystem(place.url)
         except (pa.ArrowException, OSError) as error:
+            reason = clear_error(error, str(self)).strerror
             raise InputError(
-                f"--store {self.url}: {str(error).splitlines()[0]}; "
-                "name a folder, s3://BUCKET/… or gs://BUCKET/…"
-            ) from error
+                f"--store {self}: {reason}; name a folder, s3://BUCKET/... or gs://BUCKET/..."
+            ) from None
 
     def __getstate__(self) -> dict[str, str]:
         # A worker has another working directory, where a relative path would be another store.
@@ -51,8 +71,7 @@ class Store:
     @property
     def local(self) -> Path | None:
         """The folder, where the store is on this machine's file system, else None."""
-        filesystem, path = self._where
-        return Path(path) if isinstance(filesystem, fs.LocalFileSystem) else None
+        return as_place(self.url).local
 
     def path(self, name: str) -> str:
         """The full path of the relative file `name` inside the store's file system."""
@@ -60,13 +79,15 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Whether the relative file `name` is in the store."""
-        info = self._where[0].get_file_info(self.path(name))
+        with self._files(name) as files:
+            info = files.get_file_info(self.path(name))
         return info.type != fs.FileType.NotFound
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
         """The sorted file names directly inside `folder`, without hidden and temporary ones."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
-        infos = self._where[0].get_file_info(selector)
+        with self._files(folder) as files:
+            infos = files.get_file_info(selector)
         names = (info.base_name for info in infos)
         return sorted(n for n in names if n.endswith(suffix) and n[0] not in "._")
 
@@ -76,8 +97,8 @@ class Store:
         Raises:
             FileNotFoundError: when it is not there.
         """
-        with self._where[0].open_input_stream(self.path(name)) as stream:
-            return stream.read()
+        with self._files(name) as files:
+            return read_whole(files, self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Write `name` whole or not at all: a temporary file renamed on disks, one PUT on S3.
@@ -85,24 +106,24 @@ class Store:
         Raises:
             OSError: no room or no permission; its `filename` is the file.
         """
-        filesystem, _ = self._where
-        target = self.path(name)
-        if self.local is None:
-            filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-            with filesystem.open_output_stream(target) as stream:
-                stream.write(data)
-        else:
-            write_whole(Path(target), data)
+        if self.local is not None:
+            write_whole(self.local / name, data)
+            return
+        # One call of `write`: closing a stream after half of the data would publish that half.
+        with self._files(name) as files, files.open_output_stream(self.path(name)) as stream:
+            stream.write(data)
 
     def delete(self, name: str) -> None:
         """Remove the relative file `name` if it is there."""
         if self.exists(name):
-            self._where[0].delete_file(self.path(name))
+            with self._files(name) as files:
+                files.delete_file(self.path(name))
 
     def delete_folder(self, name: str) -> None:
         """Remove the relative folder `name` and all in it if it is there."""
         if self.exists(name):
-            self._where[0].delete_dir(self.path(name))
+            with self._files(name) as files:
+                files.delete_dir(self.path(name))
 
     def read_table(self, name: str) -> pa.Table:
         """The Arrow IPC file `name` as a table.
@@ -113,8 +134,9 @@ class Store:
         try:
             return pa.ipc.open_file(pa.BufferReader(self.read(name))).read_all()
         except pa.ArrowInvalid as error:
+            full = as_place(self.url).name(name)
             raise InputError(
-                f"{self.path(name)}: not a whole Arrow file ({error}); delete it and run again"
+                f"{full}: not a whole Arrow file ({error}); delete it and run again"
             ) from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
@@ -128,14 +150,19 @@ class Store:
         """Hold `name` against the other processes of the store, so that work is done once.
 
         The lock is released by the operating system when its holder dies. Object storage has no
-        locks: there two workers may compute the same artefact, and the later write wins with the
-        same content.
+        locks: there the processes of one node exclude each other, through their cache folder, but
+        two nodes may compute the same artefact, and the later write wins with the same content.
         """
-        if self.local is None:
-            return nullcontext()
-        folder = self.local / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock")
+        folder, stem = cache_folder() / "locks", hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        if self.local is not None:
+            folder, stem = self.local / ".locks", ""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            if self.local is None:
+                return nullcontext()
+            raise
+        return FileLock(folder / f"{stem}{name}.lock")
 
     def require(self) -> None:
         """Check that the store exists.
@@ -145,7 +172,7 @@ class Store:
         """
         if not any(self.exists(table) for table in (*TABLES, "runs")):
             raise InputError(
-                f"--store {self.url}: no results there; name the folder given to `camsweep run`"
+                f"--store {self}: no results there; name the folder given to `camsweep run`"
             )
 
     def require_writable(self) -> None:
@@ -161,27 +188,16 @@ class Store:
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(
-                f"--store {self.url}: not writable ({reason}); name a folder you may write to"
+                f"--store {self}: not writable ({reason}); name a folder you may write to"
             ) from error
 
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a local file whole or not at all, its folder made where it is missing.
-
-    Raises:
-        OSError: no room or no permission; its `filename` is the file.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        # A full disk shows while writing or at fsync, where the error carries no name.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    @contextmanager
+    def _files(self, name: str) -> Iterator[fs.FileSystem]:
+        """The file system; an error comes out short, as one that names the file."""
+        files, _ = self._where
+        try:
+            yield files
+        except OSError as error:
+            if self.local is not None:
+                raise
+            raise clear_error(error, as_place(self.url).name(name)) from None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +10,28 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from camsweep.shards.augment import (
     Augment,
+    Drawn,
     augment,
+    draw,
     long_side_size,
+    move_image,
+    move_labels,
     normalise,
-    resize_labels,
     sample_rng,
 )
 
 PLAIN = Augment(crop=40, resize=None, flip=False, jitter=(0, 0, 0, 0))
+
+
+def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Nearest-neighbour resize, pixel centres aligned, in whole numbers."""
+    rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
+    return labels[rows[:, None], columns]
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -196,6 +208,125 @@ def test_input_is_left_as_it_was() -> None:
 
 def test_nearest_resize_equals_pillow() -> None:
     labels = ids(30, 41)
-    for height, width in ((60, 82), (17, 23), (45, 30)):
+    for height, width in ((60, 82), (17, 23), (45, 62)):
+        settings = replace(PLAIN, crop=width, resize=(width, width))
+        drawn = draw(30, 41, settings, sample_rng(0, 0, 0))
+        assert (drawn.height, drawn.width) == (height, width)
         wanted = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
-        assert np.array_equal(resize_labels(labels, height, width), np.asarray(wanted))
+        inside = move_labels(labels, drawn)[drawn.rows.on_canvas, drawn.columns.on_canvas]
+        assert np.array_equal(inside.numpy(), np.asarray(wanted))
+
+
+def as_published(image: np.ndarray, drawn: Drawn, settings: Augment) -> np.ndarray:
+    """The released code's order, step by step on the whole image: float64 [3, crop, crop]."""
+    picture = Image.fromarray(image)
+    picture = picture.resize((drawn.width, drawn.height), Image.Resampling.BICUBIC)
+    if drawn.mirrored:
+        picture = functional.horizontal_flip(picture)
+    adjust = (
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    )
+    for which in drawn.order:
+        if settings.jitter[which]:
+            picture = adjust[which](picture, drawn.factors[which])
+    values = (np.asarray(picture) / 255 - settings.mean) / settings.std
+    canvas = np.zeros((drawn.crop, drawn.crop, 3))
+    part = values[drawn.rows.in_image, drawn.columns.in_image]
+    canvas[drawn.rows.on_canvas, drawn.columns.on_canvas] = part
+    return canvas.transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "jitter", [(0.3, 0.3, 0.3, 0.1), (0, 0.3, 0, 0), (0.3, 0, 0.3, 0.1), (0, 0, 0, 0)]
+)
+def test_equals_the_published_order_on_the_whole_image(jitter: tuple[float, ...]) -> None:
+    # The jitter is done on less than the whole image where that changes nothing.
+    settings = Augment(crop=40, resize=(30, 70), jitter=jitter)  # type: ignore[arg-type]
+    image = np.asarray(Image.fromarray(picture(9, 12)).resize((60, 45), Image.Resampling.BICUBIC))
+    orders = set()
+    for index in range(60):
+        drawn = draw(45, 60, settings, sample_rng(5, 6, index))
+        orders.add(drawn.order)
+        out = move_image(image, drawn, settings).numpy()
+        assert np.allclose(out, as_published(image, drawn, settings), atol=1e-6)
+    assert len(orders) > 15
+
+
+def test_factors_have_the_published_ranges() -> None:
+    drawn = [draw(300, 400, Augment(), sample_rng(0, 0, index)) for index in range(2000)]
+    factors = np.array([each.factors for each in drawn])
+    assert np.allclose(factors.min(0), [0.7, 0.7, 0.7, -0.1], atol=0.01)
+    assert np.allclose(factors.max(0), [1.3, 1.3, 1.3, 0.1], atol=0.01)
+    assert len({each.order for each in drawn}) == 24
+    sides = np.array([(each.height, each.width) for each in drawn])
+    assert sides[:, 1].min() == 448
+    assert sides[:, 1].max() == 768
+    assert np.abs(sides[:, 0] - 0.75 * sides[:, 1]).max() <= 0.5
+
+
+@given(
+    height=st.integers(5, 70),
+    width=st.integers(5, 70),
+    crop=st.integers(4, 60),
+    index=st.integers(0, 10_000),
+    resize=st.sampled_from([None, (30, 50)]),
+)
+def test_the_parts_are_what_augment_does(
+    height: int, width: int, crop: int, index: int, resize: tuple[int, int] | None
+) -> None:
+    settings = replace(PLAIN, crop=crop, resize=resize, flip=True)
+    image, labels = picture(height, width), ids(height, width)
+    both = augment(image, labels, settings, sample_rng(0, 0, index))
+    drawn = draw(height, width, settings, sample_rng(0, 0, index))
+    moved = move_labels(labels, drawn)
+    assert moved.dtype == torch.int32
+    assert both[1] is not None
+    assert torch.equal(move_image(image, drawn, settings), both[0])
+    assert torch.equal(moved.long(), both[1])
+    assert torch.equal(drawn.valid(), moved > 0)
+    # The crop of the resized map, which is never made.
+    resized = resize_labels(labels, drawn.height, drawn.width)
+    if drawn.mirrored:
+        resized = resized[:, ::-1]
+    part = resized[drawn.rows.in_image, drawn.columns.in_image]
+    inside = moved[drawn.rows.on_canvas, drawn.columns.on_canvas]
+    assert np.array_equal(inside.numpy(), part)
+
+
+def pattern(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([3 * x + y, x + 2 * y, 5 * x * y], -1).astype(np.uint8)
+
+
+def test_pixels_of_a_seed_never_change() -> None:
+    digest = hashlib.sha256()
+    settings = replace(PLAIN, flip=True)
+    for index in range(6):
+        image, labels = pattern(50 + index, 38), ids(50 + index, 38)
+        out, moved = augment(image, labels, settings, sample_rng(1, 2, index))
+        assert moved is not None
+        digest.update(np.rint(out.numpy() * 1e4).astype("<i4").tobytes())
+        digest.update(moved.numpy().astype("<i4").tobytes())
+    assert digest.hexdigest() == "9d88ce727f5be7cf068a77d11129723c2f3434b60033403bd62cc64d5d03b1b7"
+
+
+@pytest.mark.parametrize(
+    ("index", "means", "label_sum"),
+    [
+        (0, (-0.6284, -0.1590, 0.4622), 1782400),
+        (2, (-0.4807, -0.7006, -0.1563), 900805),
+        (5, (-0.6822, -0.6692, 0.0853), 900805),
+    ],
+)
+def test_resized_and_jittered_pixels_of_a_seed_never_change(
+    index: int, means: tuple[float, ...], label_sum: int
+) -> None:
+    # Compared loosely: Pillow may round a resize or a jitter differently one day.
+    settings = Augment(crop=40, resize=(30, 60))
+    out, moved = augment(pattern(50, 38), ids(50, 38), settings, sample_rng(1, 2, index))
+    assert moved is not None
+    assert np.allclose(out.mean((1, 2)), means, atol=0.01)
+    assert int(moved.sum()) == label_sum

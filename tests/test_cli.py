@@ -16,7 +16,8 @@ from camsweep.shards.errors import InputError
 SWEEP = "title: x\nbase: {method: cpn}\naxes: {s_n: [20]}\nseeds: 1\n"
 COMMANDS = (
     *("quickstart", "sweeps", "plan", "run", "status", "report", "leaderboard"),
-    *("shards build voc", "shards build embedded", "shards info", "shards verify"),
+    *("shards build voc", "shards build coco", "shards build folder", "shards build embedded"),
+    *("shards info", "shards verify", "shards superpixels", "bench"),
     *("weights check", "weights convert"),
 )
 

@@ -117,3 +117,13 @@ def test_sizes_are_drawn_evenly() -> None:
     sizes = draw_sizes([7, 14, 28], 3000, generator())
     for size in (7, 14, 28):
         assert sizes.count(size) == pytest.approx(1000, abs=120)
+
+
+@pytest.mark.parametrize("lam", ["cells", "pixels"])
+@pytest.mark.parametrize("hiding", ["bernoulli", "with_replacement"])
+def test_ids_of_32_bits_make_the_same_pair(lam: str, hiding: str) -> None:
+    ids = torch.randint(0, 300, (3, 20, 24), generator=generator(5))
+    one = superpixel_pair(ids, 0.5, hiding, lam, generator(6))
+    other = superpixel_pair(ids.int(), 0.5, hiding, lam, generator(6))
+    assert torch.equal(one.kept, other.kept)
+    assert torch.equal(one.lam, other.lam)

@@ -52,6 +52,11 @@ def broken(change: dict[str, object]) -> Source:
     )
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 def test_two_builds_are_byte_identical(tmp_path: Path) -> None:
     first = build(make_source(train=5, val=3), tmp_path / "a", shard_samples=2)
     second = build(make_source(train=5, val=3), tmp_path / "b", shard_samples=2)
@@ -131,14 +136,36 @@ def test_wrong_sample_leaves_nothing(tmp_path: Path, change: dict[str, object], 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_key_in_two_shards_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^photo\.jpg: key train_0 twice in 'train'$"):
+        build(broken({"key": "train_0", "where": "photo.jpg"}), tmp_path / "d", shard_samples=1)
+    assert not (tmp_path / "d").exists()
+
+
+def test_wrong_options_are_one_line(tmp_path: Path) -> None:
+    def refused(match: str, **options: object) -> None:
+        with pytest.raises(InputError, match=match):
+            build(make_source(3), tmp_path / "d", **options)  # type: ignore[arg-type]
+        assert list(tmp_path.iterdir()) == []
+
+    refused("shard_samples is 0", shard_samples=0)
+    refused("workers 0", workers=0)
+    refused("S_N = 1;", superpixels=[1])
+    refused("compactness = 0", superpixels=[20], compactness=0.0)
+    refused("scaling = 'modem'; did you mean 'modern'", superpixels=[20], scaling="modem")
+    refused("1 is right for loaders that cannot be pickled", shard_samples=1, workers=2)
+
+
 def test_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     def stop(split: str, done: int, total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        build(make_source(3), tmp_path / "d", on_progress=stop)
-    assert list(tmp_path.iterdir()) == []
+    # Loaders without a stamp: nobody could tell whether finished shards are still right.
+    for shard_samples in (3, 1):
+        with pytest.raises(KeyboardInterrupt):
+            build(make_source(3), tmp_path / "d", shard_samples=shard_samples, on_progress=stop)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:
@@ -177,8 +204,8 @@ def test_wrong_manifests(tmp_path: Path) -> None:
     edit(root, name="renamed")
     with pytest.raises(InputError, match="digest does not match"):
         load_manifest(root)
-    edit(root, format=2)
-    with pytest.raises(InputError, match="format is 2"):
+    edit(root, format=3)
+    with pytest.raises(InputError, match=r"format is 3, .* up to 2; update camsweep"):
         load_manifest(root)
     edit(root, format=1, extra=1)
     with pytest.raises(InputError, match="extra"):

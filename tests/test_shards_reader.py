@@ -1,67 +1,47 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
-import tempfile
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from made_data import SIZE, made, make_sample, make_source
 from PIL import Image
 
-from camsweep.shards.colours import colour_map
-from camsweep.shards.errors import InputError
+from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.manifest import load_manifest, write_manifest
-from camsweep.shards.reader import epoch_order, open_split, rank_slice, stream
-from camsweep.shards.writer import Source, SourceSample, build
+from camsweep.shards.places import as_place
+from camsweep.shards.reader import open_split, stream
+from camsweep.shards.shardfiles import ShardFiles
+from camsweep.shards.writer import build
 
 
-def make_source(count: int = 10, change: int = 0, **splits: int) -> Source:
-    """A source of random 24 x 32 images in three classes; ``change`` alters the pixels."""
-
-    def sample(split: str, index: int) -> SourceSample:
-        rng = np.random.default_rng([index, len(split), change])
-        stream = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(stream, "JPEG")
-        mask = rng.integers(0, 3, (24, 32), dtype=np.uint8)
-        mask[0] = 255
-        return SourceSample(f"{split}_{index}", stream.getvalue(), mask, (1, 2), (24, 32), "made")
-
-    counts = splits or {"train": count}
-    return Source(
-        name="tiny",
-        source="made for a test",
-        classes=("background", "cat", "dog"),
-        colours=colour_map(3),
-        settings={"labels": "masks"},
-        splits={
-            split: [partial(sample, split, index) for index in range(number)]
-            for split, number in counts.items()
-        },
-    )
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMSWEEP_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "d"
-    build(make_source(train=9, val=4), folder, shard_samples=4)
+    build(make_source(splits={"train": 9, "val": 4}), folder, shard_samples=4, workers=1)
     return folder
 
 
 def test_samples_come_back(root: Path) -> None:
     reader = open_split(root, "train")
-    source = make_source(train=9)
     assert len(reader) == 9
-    for index, load in enumerate(source.splits["train"]):
-        wanted, got = load(), reader[index]
+    for index in range(9):
+        wanted, got = make_sample("train", index), reader[index]
         image = np.asarray(Image.open(io.BytesIO(wanted.image_bytes)))
         assert got.key == wanted.key == reader.keys[index]
         assert np.array_equal(got.image, image)
         assert np.array_equal(got.mask, wanted.mask)
-        assert got.labels == (1, 2)
+        assert got.labels == wanted.labels
+        assert reader.read(index, "jpg") == wanted.image_bytes
     assert reader.labels.dtype == np.float32
     assert np.array_equal(reader.labels, np.ones((9, 2)))
     assert reader.sizes.tolist() == [[24, 32]] * 9
@@ -70,22 +50,43 @@ def test_samples_come_back(root: Path) -> None:
         reader[9]
 
 
-def test_cache_stays_within_its_bytes(root: Path) -> None:
-    one = 24 * 32 * 4
-    reader = open_split(root, "train", cache_bytes=2 * one)
-    first, second, third = reader[0], reader[1], reader[2]
-    assert reader[0] is first
-    assert reader[1] is second
-    assert reader[2] is not third
-    assert np.array_equal(reader[2].image, third.image)
+def test_a_place_and_a_string_open_the_same(root: Path) -> None:
+    keys = open_split(root, "val").keys
+    assert open_split(str(root), "val").keys == keys
+    assert open_split(as_place(root), "val").keys == keys
+
+
+def test_each_picture_is_decoded_once_a_node(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [(sample.image.copy(), sample.mask) for sample in open_split(root, "train")]
+
+    def refuse(content: bytes, where: str) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("camsweep.shards.reader.decode_image", refuse)
+    monkeypatch.setattr("camsweep.shards.reader.decode_mask", refuse)
+    for (image, mask), sample in zip(first, open_split(root, "train"), strict=True):
+        assert np.array_equal(sample.image, image)
+        assert np.array_equal(sample.mask, mask)
+    with pytest.raises(AssertionError, match="decoded again"):
+        open_split(root, "train", decoded=False)[0]
+
+
+def test_without_a_cache_folder_pictures_are_decoded_each_time(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CAMSWEEP_CACHE", str(tmp_path / "file" / "cache"))
+    reader = open_split(root, "train")
+    assert np.array_equal(reader[0].image, reader[0].image)
 
 
 def test_samples_are_read_only(root: Path) -> None:
-    sample = open_split(root, "train")[0]
-    with pytest.raises(ValueError):
-        sample.image[0, 0, 0] = 1
-    with pytest.raises(ValueError):
-        sample.mask[0, 0] = 1
+    for reader in (open_split(root, "train"), open_split(root, "train")):
+        sample = reader[0]
+        with pytest.raises(ValueError):
+            sample.image[0, 0, 0] = 1
+        with pytest.raises(ValueError):
+            sample.mask[0, 0] = 1  # type: ignore[index]
 
 
 def test_reader_survives_pickling(root: Path) -> None:
@@ -94,6 +95,16 @@ def test_reader_survives_pickling(root: Path) -> None:
     content = pickle.dumps(reader)
     assert held.image.tobytes() not in content
     assert np.array_equal(pickle.loads(content)[3].image, held.image)
+
+
+def test_more_shards_than_open_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camsweep.shards.shardfiles.OPEN_FILES", 1)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    reader = open_split(root, "train", decoded=False)
+    assert [sample.key for sample in reader] == reader.keys
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+    del reader
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_dataloader_workers_read_the_same(root: Path) -> None:
@@ -110,110 +121,101 @@ def test_unknown_split_gets_a_hint(root: Path) -> None:
         stream(root, "trian")
 
 
-def test_stream_equals_random_access(root: Path) -> None:
+def test_a_member_that_was_never_there(root: Path) -> None:
     reader = open_split(root, "train")
-    for index, sample in enumerate(stream(root, "train")):
-        assert sample.key == reader.keys[index]
-        assert np.array_equal(sample.image, reader[index].image)
-        assert np.array_equal(sample.mask, reader[index].mask)
+    assert reader.has(0, "mask.png")
+    assert not reader.has(0, "sp100.png")
+    with pytest.raises(InputError, match=r"sample train_0: no train_0\.sp100\.png") as caught:
+        reader.read(0, "sp100.png")
+    assert not isinstance(caught.value, DamagedSample)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    count=st.integers(1, 13),
-    shard_samples=st.integers(1, 6),
-    world=st.integers(1, 5),
-)
-def test_every_sample_exactly_once(count: int, shard_samples: int, world: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "d"
-        build(make_source(count), root, shard_samples=shard_samples)
-        keys = open_split(root, "train").keys
-        assert keys == [f"train_{index}" for index in range(count)]
-        shares = [[s.key for s in stream(root, "train", rank, world)] for rank in range(world)]
-        assert sorted(key for share in shares for key in share) == sorted(keys)
-
-
-@given(
-    n=st.integers(0, 300),
-    seed=st.integers(0, 2**40),
-    epoch=st.integers(0, 1000),
-    world=st.integers(1, 9),
-)
-def test_orders_and_slices(n: int, seed: int, epoch: int, world: int) -> None:
-    order = epoch_order(n, seed, epoch)
-    assert order.dtype == np.int64
-    assert np.array_equal(np.sort(order), np.arange(n))
-    assert np.array_equal(order, epoch_order(n, seed, epoch))
-    slices = [rank_slice(order, rank, world) for rank in range(world)]
-    assert {len(part) for part in slices} == {n // world}
-    joined = np.concatenate(slices)
-    assert len(np.unique(joined)) == len(joined) == n // world * world
-
-
-@given(seed=st.integers(0, 2**40), epoch=st.integers(0, 1000))
-def test_order_changes_with_epoch_and_seed(seed: int, epoch: int) -> None:
-    order = epoch_order(200, seed, epoch)
-    assert not np.array_equal(order, epoch_order(200, seed, epoch + 1))
-    assert not np.array_equal(order, epoch_order(200, seed + 1, epoch))
-
-
-def test_wrong_rank() -> None:
-    with pytest.raises(InputError, match="rank 2 of 2"):
-        rank_slice(np.arange(4), 2, 2)
-
-
-def copy_of(root: Path, folder: Path) -> Path:
-    folder.mkdir()
-    for path in root.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    return folder
-
-
-def test_missing_and_truncated_shards(root: Path, tmp_path: Path) -> None:
-    data = copy_of(root, tmp_path / "d")
+def test_missing_and_truncated_shards(tmp_path: Path) -> None:
+    data = made(tmp_path / "d")
     shard = data / "train-000001.tar"
-    shard.write_bytes(shard.read_bytes()[:-512])
-    for read in (partial(open_split, data, "train"), partial(stream, data, "train")):
-        with pytest.raises(InputError, match=r"train-000001\.tar: \d+ bytes, its manifest says"):
-            read()
+    shard.write_bytes(shard.read_bytes()[: shard.read_bytes().index(b"train_7.json") + 100])
+    line = r"0001\.tar: \d+ bytes, its manifest says \d+; .*damaged: sample train_7: no \.json"
+    for read in (open_split, stream):
+        with pytest.raises(InputError, match=line):
+            read(data, "train")  # type: ignore[operator]
     shard.unlink()
     with pytest.raises(InputError, match=r"train-000001\.tar: cannot be read"):
         open_split(data, "train")
-    assert len(open_split(data, "val")) == 4
+    reader = open_split(data, "train", strict=False)
+    assert reader[3].key == "train_3"
+    with pytest.raises(DamagedSample, match=r"train-000001\.tar, sample train_4: "):
+        reader[4]
 
 
-def test_damaged_sample_is_named(root: Path, tmp_path: Path) -> None:
-    data = copy_of(root, tmp_path / "d")
-    shard = data / "train-000000.tar"
-    content = bytearray(shard.read_bytes())
-    start = content.index(b"train_2.jpg") + 512
-    content[start : start + 2] = b"no"
-    shard.write_bytes(content)
-    reader = open_split(data, "train")
-    assert reader[1].key == "train_1"
-    with pytest.raises(InputError, match=r"train-000000\.tar, sample train_2: the image does not"):
-        reader[2]
-    with pytest.raises(InputError, match=r"train-000000\.tar, sample train_2: the image does not"):
-        list(stream(data, "train"))
-
-
-def test_damaged_header_is_not_a_short_split(root: Path, tmp_path: Path) -> None:
-    data = copy_of(root, tmp_path / "d")
-    shard = data / "train-000000.tar"
-    content = bytearray(shard.read_bytes())
-    content[content.index(b"train_2.jpg") + 150] ^= 1  # the header's checksum
-    shard.write_bytes(content)
-    with pytest.raises(InputError, match=r"train-000000\.tar: damaged after sample train_1"):
-        open_split(data, "train")
-    with pytest.raises(InputError, match=r"train-000000\.tar"):
-        list(stream(data, "train"))
-
-
-def test_count_is_checked_against_the_manifest(root: Path, tmp_path: Path) -> None:
-    data = copy_of(root, tmp_path / "d")
+def test_count_is_checked_against_the_manifest(tmp_path: Path) -> None:
+    data = made(tmp_path / "d")
     manifest = load_manifest(data)
     train = manifest.splits["train"].model_copy(update={"count": 10})
     write_manifest(data, manifest.model_copy(update={"splits": {"train": train}}))
     with pytest.raises(InputError, match="holds 9 samples, its manifest says 10"):
         open_split(data, "train")
+
+
+def test_a_picture_of_another_size_than_its_index(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr("camsweep.shards.reader.decode_image", lambda content, where: wrong)
+    with pytest.raises(DamagedSample, match=r"train_1: decodes to \(4, 4, 3\)") as caught:
+        open_split(root, "train").image(1)
+    assert str((*SIZE, 3)) in str(caught.value)
+
+
+def test_a_shard_that_cannot_be_fetched_is_a_damaged_sample(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a remote place says of a shard that vanished, or of a cache disk that is full."""
+
+    def refuse(files: ShardFiles, number: int) -> Path:
+        raise InputError(f"{files.name(number)}: cannot be read (it has gone)")
+
+    reader = open_split(root, "train")
+    monkeypatch.setattr(ShardFiles, "path", refuse)
+    line = f"^{root}/train-000001.tar, sample train_5: cannot be read .it has gone.$"
+    with pytest.raises(DamagedSample, match=line):
+        reader[5]
+    with pytest.raises(DamagedSample, match=r"sample train_0: cannot be read .it has gone.$"):
+        list(stream(root, "train"))
+
+
+def test_a_copy_thrown_out_of_the_cache_is_fetched_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = ShardFiles.path, []
+
+    def gone_at_first(files: ShardFiles, number: int) -> Path:
+        asked.append(number)
+        return root / "gone.tar" if len(asked) == 1 else real(files, number)
+
+    monkeypatch.setattr(ShardFiles, "path", gone_at_first)
+    assert open_split(root, "train", decoded=False)[5].key == "train_5"
+    assert asked == [1, 1]
+
+
+def test_forked_processes_read_side_by_side(root: Path) -> None:
+    reader = open_split(root, "train", decoded=False)
+    wanted = [reader.read(index, "jpg") for index in range(9)]
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            same = all(reader.read(n, "jpg") == wanted[n] for n in [*range(9)] * 20)
+            os._exit(0 if same else 1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+
+
+def test_threads_share_a_reader(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camsweep.shards.shardfiles.OPEN_FILES", 2)
+    wanted = [make_sample("train", index).image_bytes for index in range(9)]
+    order = [index for start in range(40) for index in np.random.default_rng(start).permutation(9)]
+    for _ in range(5):
+        reader = open_split(root, "train", decoded=False)
+        with ThreadPoolExecutor(8) as threads:
+            read = list(threads.map(reader.read, order, ["jpg"] * len(order)))
+        assert all(content == wanted[index] for content, index in zip(read, order, strict=True))

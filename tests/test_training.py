@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from camsweep.methods.base import Batch, Method, load_method, make_config
 from camsweep.methods.config import TrialConfig
 from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_factor, set_rate
-from camsweep.methods.sampling import EpochBatches, step_generator, step_seed
+from camsweep.methods.sampling import TrainingSet, step_generator, step_seed
 from camsweep.methods.training import EpochLog, TrainingDiverged, build_net, load_net, train
-from camsweep.shards.errors import InputError
+from camsweep.shards.epochs import EpochBatches
+from camsweep.shards.errors import DamagedSample, InputError
 
 CONFIG: dict[str, Any] = {
     "backbone": "small",
@@ -43,8 +44,23 @@ class Reader:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Any:
-        return SimpleNamespace(image=self.images[index])
+    def image(self, index: int) -> Any:
+        return self.images[index]
+
+
+class Damaged(Reader):
+    """The same pictures, of which some can't be read."""
+
+    split = "train"
+
+    def __init__(self, damaged: set[int]) -> None:
+        super().__init__()
+        self.damaged = damaged
+
+    def image(self, index: int) -> Any:
+        if index in self.damaged:
+            raise DamagedSample(f"train-000000.tar, sample {index}: damaged")
+        return self.images[index]
 
 
 class Superpixels:
@@ -301,3 +317,48 @@ def test_the_released_optimiser(shared: Any) -> None:
             optimiser.step()
             now = np.stack([p.detach().numpy() for p in parameters])
             np.testing.assert_allclose(now, wanted[step + 1], rtol=0, atol=2e-7)
+
+
+def test_a_damaged_sample_ends_the_training_by_its_name() -> None:
+    config = make_config({"method": "cam", **CONFIG})
+    with pytest.raises(DamagedSample, match="sample 3: damaged"):
+        train(load_method("cam"), config, Damaged({3}), None, None)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_samples_are_left_out_and_told_and_batches_keep_their_size(workers: int) -> None:
+    config = make_config({"method": "cam", **CONFIG})
+    method, told = load_method("cam"), []
+    logs: list[EpochLog] = []
+
+    def run_damaged(damaged: set[int], workers: int) -> dict[str, Tensor]:
+        return train(
+            method, config, Damaged(damaged), None, None,
+            on_epoch=logs.append, on_damaged=told.append, workers=workers,
+        )  # fmt: skip
+
+    first = run_damaged({3, 7}, workers)
+    # One of ten is dropped with the last short batch of an epoch; three epochs name both.
+    assert set(told) == {3, 7}
+    assert len(logs) == 3
+    assert same(first, run_damaged({3, 7}, 0))
+    assert not same(first, run_damaged(set(), 0))
+
+
+def test_a_substitute_is_the_same_whatever_was_read_before() -> None:
+    config = make_config({"method": "cam", **CONFIG})
+    fresh = TrainingSet(config, Damaged({3, 7}), None, skip_damaged=True)
+    known = TrainingSet(config, Damaged({3, 7}), None, skip_damaged=True)
+    for index in range(10):
+        known[1, index]
+    assert torch.equal(fresh[0, 3][0], known[0, 3][0])
+    assert [known[0, index][3] for index in range(10)] == [-1, -1, -1, 3, -1, -1, -1, 7, -1, -1]
+    drawn = {known[epoch, 3][0].sum().item() for epoch in range(20)}
+    assert len(drawn) > 5  # not always the same sample in its place
+
+
+def test_where_all_is_damaged_the_training_ends() -> None:
+    config = make_config({"method": "cam", **CONFIG})
+    everything = TrainingSet(config, Damaged(set(range(10))), None, skip_damaged=True)
+    with pytest.raises(DamagedSample, match="no sample"):
+        everything[0, 0]

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from camsweep.platform.cli import (
+    bench,
     leaderboard,
     plan,
     quickstart,
@@ -26,6 +27,9 @@ from camsweep.platform.cli import (
     weights,
 )
 from camsweep.shards.errors import InputError
+
+#: The exit status of a command that Ctrl-C ended.
+STOPPED = 130
 
 #: Typer carries its own copy of click and names only some of its exceptions.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -51,6 +55,7 @@ app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(weights.app, name="weights")
+app.command("bench")(bench.bench)
 
 
 @app.callback(invoke_without_command=True)
@@ -74,9 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = app(words, standalone_mode=False)
         return int(result) if isinstance(result, int) else 0
     except typer.Exit as done:
-        return done.exit_code
+        # Typer turns Ctrl-C in a command into this exit.
+        return _stopped() if done.exit_code == STOPPED else done.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _say("stopped; the same command goes on where it was", 130)
+        return _stopped()
     except UsageError as error:
         if debug:
             raise
@@ -102,6 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             raise
         return _say(f"{error.filename or 'disk'}: {error.strerror}", 2)
+
+
+def _stopped() -> int:
+    return _say("stopped; the same command goes on where it was", STOPPED)
 
 
 def _usage(error: Any) -> str:

@@ -22,12 +22,16 @@ Names = Annotated[
 ]
 ProfileName = Annotated[
     str,
-    typer.Option("--profile", "-p", help="embedded, smoke, voc12, or a profile file (.yaml)."),
+    typer.Option(
+        "--profile", "-p", help="embedded, smoke, voc12, coco14, or a profile file (.yaml)."
+    ),
 ]
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", help="Folder of shards. The embedded profile renders its own.", show_default=False
+        "--data",
+        help="Folder or URL of shards. The embedded profile renders its own.",
+        show_default=False,
     ),
 ]
 StoreUrl = Annotated[
@@ -50,6 +54,12 @@ Weights = Annotated[
         "--weights",
         help="FILE or BACKBONE=FILE of pretrained weights (.pth, .params, .safetensors); repeat.",
         show_default=False,
+    ),
+]
+SkipDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--skip-damaged", help="Leave out samples that can't be read; the report names them."
     ),
 ]
 
@@ -111,6 +121,7 @@ def make_request(
     first_seed: int,
     settings: list[str] | None,
     weights: list[str] | None,
+    skip_damaged: bool = False,
 ) -> Request:
     """What `plan` and `run` are asked for, from their options.
 
@@ -129,6 +140,7 @@ def make_request(
         parse_settings(settings),
         parse_weights(weights),
         first_seed,
+        skip_damaged,
     )
 
 

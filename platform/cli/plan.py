@@ -14,6 +14,7 @@ from camsweep.platform.cli.options import (
     ProfileName,
     Seeds,
     Settings,
+    SkipDamaged,
     StoreUrl,
     Weights,
     make_request,
@@ -32,6 +33,7 @@ def plan(
     first_seed: FirstSeed = 0,
     settings: Settings = None,
     weights: Weights = None,
+    skip_damaged: SkipDamaged = False,
     max_concurrent: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time, for the estimate.")
     ] = None,
@@ -50,7 +52,9 @@ def plan(
 
     from camsweep.platform.run import expected_seconds, prepare
 
-    request = make_request(names, profile, data, store, seeds, first_seed, settings, weights)
+    request = make_request(
+        names, profile, data, store, seeds, first_seed, settings, weights, skip_damaged
+    )
     prepared = prepare(request)
     seconds = expected_seconds(prepared, max_concurrent)
     if as_json:

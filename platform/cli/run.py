@@ -14,6 +14,7 @@ from camsweep.platform.cli.options import (
     ProfileName,
     Seeds,
     Settings,
+    SkipDamaged,
     StoreUrl,
     Weights,
     make_request,
@@ -33,6 +34,7 @@ def run(
     first_seed: FirstSeed = 0,
     settings: Settings = None,
     weights: Weights = None,
+    skip_damaged: SkipDamaged = False,
     address: Annotated[
         str | None, typer.Option(help="Running Ray cluster: auto or HOST:6379.", show_default=False)
     ] = None,
@@ -73,14 +75,16 @@ def run(
     for option, value in rays.items():
         if in_process and value is not None:
             raise InputError(f"{option}: is Ray's; leave it out with --in-process")
-    request = make_request(names, profile, data, store, seeds, first_seed, settings, weights)
+    request = make_request(
+        names, profile, data, store, seeds, first_seed, settings, weights, skip_damaged
+    )
     prepared = prepare(request)
     console = Console()
     counts = prepared.plan.counts()
     console.print(
         f"{counts['requested']} trials requested, {counts['unique']} unique, "
-        f"{counts['cached']} found in {store}, {counts['to_run']} to run "
-        f"(data {prepared.context.data}, profile {prepared.profile.name})",
+        f"{counts['cached']} found in {prepared.context.store}, {counts['to_run']} to run "
+        f"(data {prepared.data}, profile {prepared.profile.name})",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -100,11 +104,16 @@ def run(
 
 def conclude(outcome: Outcome, store: str) -> int:
     """Say how the run ended and return the exit status."""
+    import shlex
     import sys
 
     counts = outcome.monitor.counts()
     for state in outcome.monitor.failures():
         print(f"camsweep: failed: {state.title}: {state.cause}", file=sys.stderr)
+    skipped = outcome.monitor.skipped()
+    if skipped:
+        shown = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
+        print(f"camsweep: {len(skipped)} damaged samples left out: {shown}", file=sys.stderr)
     if outcome.interrupted:
         left = counts["waiting"] + counts["running"]
         print(
@@ -112,7 +121,7 @@ def conclude(outcome: Outcome, store: str) -> int:
         )
         return 130
     if counts["failed"]:
-        hint = f"camsweep status --store {store}"
+        hint = f"camsweep status --store {shlex.quote(store)}"
         print(f"camsweep: {counts['failed']} failed; tracebacks: {hint}", file=sys.stderr)
         return 1
     return 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from camsweep.shards.embedded.kinds import CLASSES, COLOURS
 from camsweep.shards.embedded.render import mask_labels, render
 from camsweep.shards.embedded.scene import SIZE, draw_scene, scene_rng
 from camsweep.shards.errors import InputError
-from camsweep.shards.writer import Source, SourceSample
+from camsweep.shards.members import Source, SourceSample
 
 RECIPE = 1  # raise whenever the same seed would give other pixels
 JPEG_QUALITY = 95
@@ -46,10 +46,23 @@ def embedded_source(seed: int = 0, train: int = 800, val: int = 300) -> Source:
         colours=COLOURS,
         settings={"recipe": RECIPE, "seed": seed, "train": train, "val": val, "size": SIZE},
         splits={
-            split: [functools.partial(render_sample, seed, split, i) for i in range(count)]
+            split: [_Render(seed, split, index) for index in range(count)]
             for split, count in counts.items()
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Render:
+    seed: int
+    split: str
+    index: int
+
+    def __call__(self) -> SourceSample:
+        return render_sample(self.seed, self.split, self.index)
+
+    def stamp(self) -> str:
+        return f"{RECIPE}/{self.seed}/{self.split}/{self.index}"
 
 
 def render_sample(seed: int, split: str, index: int) -> SourceSample:

@@ -1,0 +1,224 @@
+"""Connections to object storage (pyarrow.fs) and web servers (fsspec), one a process and URL."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, urlencode
+
+from camsweep.shards.urls import redact, split_url
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+CHUNK = 16 * 2**20
+# pyarrow tries Google's storage for a quarter of an hour before it says that there is none.
+GCS_RETRY_SECONDS = "30"
+DEFAULT_REGION = "us-east-1"
+
+# How pyarrow tells what Amazon's and Google's libraries met: a kind, then words.
+_AMAZON = re.compile(r"AWS Error (\w+) during \w+ operation: ?(.*?)(?: ?\(Request ID.*)?$")
+_GOOGLE = re.compile(
+    r"google::cloud::Status\((\w+): (?:.*last message of )?(.*?)(?: error_info=|$)"
+)
+_REFUSED = re.compile(
+    r"(?i)(access|permission)_?denied|(expired|invalid)_?token|invalid_?access_?key|unauthenticated"
+    r"|signature_?does_?not_?match|HTTP status 40[13]\b|OAuth2 access token"
+)
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "http": "~/.netrc",
+    "https": "~/.netrc",
+}
+
+
+class Remote(Protocol):
+    """What a place needs of a remote folder. ``file`` is relative; all raise OSError."""
+
+    def size(self, file: str) -> int:
+        """Bytes of a file; FileNotFoundError where there is none."""
+
+    def sizes(self) -> dict[str, int] | None:
+        """The files directly in the folder; None where the place can't tell."""
+
+    def read(self, file: str) -> bytes:
+        """The whole file."""
+
+    def chunks(self, file: str) -> Iterator[bytes]:
+        """The whole file in pieces of some MB."""
+
+    def write(self, file: str, data: Any) -> None:
+        """Write a file whole; ``data`` has the buffer protocol."""
+
+
+_open: dict[tuple[int, str], Remote] = {}
+
+
+def connect(url: str) -> Remote:
+    """The connection to a remote folder, opened once a process.
+
+    A connection belongs to the process that opened it: neither pyarrow's nor fsspec's threads
+    live on in a forked child, so a child opens its own.
+    """
+    key = (os.getpid(), url)
+    if key not in _open:
+        scheme = split_url(url)[0]
+        _open[key] = _Web(url) if scheme in ("http", "https") else _Bucket(url)
+    return _open[key]
+
+
+def arrow_url(url: str) -> str:
+    """A URL of S3 or Google storage as pyarrow wants it, with what the environment adds.
+
+    Without a region in the URL pyarrow would ask Amazon for the bucket's, even where another
+    server holds it.
+    """
+    scheme, rest, query = split_url(url)
+    names = {part.partition("=")[0] for part in query.split("&")}
+    more: dict[str, str] = {}
+    if scheme == "gs" and "retry_limit_seconds" not in names:
+        more["retry_limit_seconds"] = GCS_RETRY_SECONDS
+    if scheme == "s3":
+        environment = os.environ.get
+        endpoint = environment("AWS_ENDPOINT_URL_S3") or environment("AWS_ENDPOINT_URL")
+        if endpoint and "endpoint_override" not in names:
+            more["endpoint_override"] = endpoint
+        region = environment("AWS_REGION") or environment("AWS_DEFAULT_REGION")
+        if "region" not in names and (region or endpoint or "endpoint_override" in names):
+            more["region"] = region or DEFAULT_REGION
+    query = "&".join(part for part in (query, urlencode(more)) if part)
+    return f"{scheme}://{rest}" + (f"?{query}" if query else "")
+
+
+def clear_error(error: Exception, name: str) -> OSError:
+    """An error of a connection as one short line without credentials; ``filename`` is the file."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, "not there", name)
+    status = getattr(error, "status", None)
+    text = redact(" ".join(str(error).split())) or type(error).__name__
+    kind, detail = "", text
+    for pattern in (_AMAZON, _GOOGLE):
+        found = pattern.search(text)
+        if found:
+            kind, detail = found.groups()
+    if "NO_SUCH_BUCKET" in kind:
+        return FileNotFoundError(errno.ENOENT, "no such bucket", name)
+    if status in (401, 403) or _REFUSED.search(text):
+        told = kind or f"HTTP {status or 403}"
+        where = _CREDENTIALS[split_url(name)[0]]
+        return PermissionError(errno.EACCES, f"access refused ({told}); check {where}", name)
+    if kind in ("NETWORK_CONNECTION", "UNAVAILABLE") or isinstance(error, ConnectionError):
+        return OSError(errno.EIO, f"no connection ({detail[:120]})", name)
+    return OSError(errno.EIO, detail[:200], name)
+
+
+def filesystem(url: str) -> tuple[FileSystem, str]:
+    """The file system of a URL of S3 or Google storage, and the path in it."""
+    remote = connect(url)
+    assert isinstance(remote, _Bucket)
+    return remote.files, remote.prefix
+
+
+def read_whole(files: FileSystem, path: str) -> bytes:
+    """The content of a file, never a part of it, also while another process replaces it.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if files.type_name == "gcs":  # one request
+        with files.open_input_stream(path) as stream:
+            data: bytes = stream.read()
+        return data
+    # One request asks for the size and one for that many bytes: where the file was replaced in
+    # between, the bytes are a piece of the new one. So the size is asked for again.
+    while True:
+        with files.open_input_file(path) as stream:
+            data = stream.read_at(stream.size(), 0)
+        with files.open_input_file(path) as stream:
+            if stream.size() == len(data):
+                return data
+
+
+class _Bucket:
+    """A folder of S3 or Google storage."""
+
+    def __init__(self, url: str) -> None:
+        from pyarrow import fs
+
+        self.files, path = fs.FileSystem.from_uri(arrow_url(url))
+        self.prefix = path.rstrip("/")
+
+    def _path(self, file: str) -> str:
+        return f"{self.prefix}/{file}"
+
+    def size(self, file: str) -> int:
+        info = self.files.get_file_info(self._path(file))
+        if not info.is_file:
+            raise FileNotFoundError(file)
+        return int(info.size)
+
+    def sizes(self) -> dict[str, int]:
+        from pyarrow import fs
+
+        selector = fs.FileSelector(self.prefix, allow_not_found=True)
+        infos = self.files.get_file_info(selector)
+        return {info.base_name: info.size for info in infos if info.type == fs.FileType.File}
+
+    def read(self, file: str) -> bytes:
+        return read_whole(self.files, self._path(file))
+
+    def chunks(self, file: str) -> Iterator[bytes]:
+        with self.files.open_input_stream(self._path(file)) as stream:
+            while piece := stream.read(CHUNK):
+                yield piece
+
+    def write(self, file: str, data: Any) -> None:
+        # One call of `write`: a stream that is closed after half of the content, as `with` does on
+        # Ctrl-C, would publish that half.
+        with self.files.open_output_stream(self._path(file)) as stream:
+            stream.write(data)
+
+
+class _Web:
+    """A folder of a web server: can be read, not listed. Proxies and ~/.netrc are respected."""
+
+    def __init__(self, url: str) -> None:
+        import aiohttp
+        import fsspec
+
+        scheme, rest, query = split_url(url)
+        self._base = f"{scheme}://{rest.rstrip('/')}"
+        self._query = f"?{query}" if query else ""
+        # By default a whole request has 5 minutes, too few for some shards; a stall is the error.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+        self._files = fsspec.filesystem(
+            scheme,
+            skip_instance_cache=True,
+            client_kwargs={"trust_env": True, "timeout": timeout},
+        )
+
+    def _url(self, file: str) -> str:
+        return f"{self._base}/{quote(file)}{self._query}"
+
+    def size(self, file: str) -> int:
+        size = self._files.info(self._url(file))["size"]
+        return len(self.read(file)) if size is None else int(size)
+
+    def sizes(self) -> None:
+        return None
+
+    def read(self, file: str) -> bytes:
+        data: bytes = self._files.cat_file(self._url(file))
+        return data
+
+    def chunks(self, file: str) -> Iterator[bytes]:
+        with self._files.open(self._url(file), "rb", block_size=0) as stream:
+            while piece := stream.read(CHUNK):
+                yield piece
+
+    def write(self, file: str, data: Any) -> None:
+        raise PermissionError(errno.EROFS, "is read-only", self._url(file))

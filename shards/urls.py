@@ -1,0 +1,112 @@
+"""What a URL may be: known schemes, never credentials; and how people get to see one."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import parse_qsl, unquote
+
+from camsweep.shards.errors import InputError, nearest
+
+SCHEMES = ("file", "gs", "http", "https", "s3")
+
+HIDDEN = "..."
+
+# Names whose value is a secret: of settings anywhere, and more of them in a URL's query.
+_SECRET_NAME = re.compile(
+    r"(?i)(x[_-](amz|goog)[_-].*|aws_.*(key|token).*|awsaccesskeyid|googleaccessid"
+    r"|.*(secret|password|passwd|credential|signature).*|(.*[_-])?(token|api[_-]?key)"
+    r"|(.*[_-])?access[_-]?key.*)"
+)
+_SECRET_IN_QUERY = re.compile(r"(?i)(key|sig|sas|auth|pwd)")
+_SECRET_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s'\"<>`]*)")
+_SETTING = re.compile(r"(?i)([a-z][a-z0-9_-]*)(\s*[=:]\s*)([^\s'\"&,;]+)")
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """Scheme, rest and query of a URL; the scheme is "" for a plain path, which has no query."""
+    scheme, mark, rest = url.partition("://")
+    if not mark or "/" in scheme:
+        return "", url, ""
+    rest, _, query = rest.partition("?")
+    return scheme.lower(), rest, query
+
+
+def check_url(url: str) -> str:
+    """The scheme of ``url``, "" for a plain path, after a check that it can be used.
+
+    Raises:
+        InputError: an unknown scheme, no host or bucket, a ``#``, or credentials in it. The line
+            shows none of them.
+    """
+    scheme, rest, query = split_url(url)
+    if not scheme:
+        return ""
+    shown = without_query(url)
+    if scheme not in SCHEMES:
+        raise InputError(f"{shown}: unknown scheme '{scheme}'{nearest(scheme, SCHEMES)}")
+    if _holds_credentials(scheme, rest, query):
+        raise InputError(
+            f"{shown}: credentials in the URL; credentials belong in the environment "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, ~/.netrc)"
+        )
+    if scheme != "file" and not rest.partition("/")[0]:
+        raise InputError(f"{shown}: names no {'bucket' if scheme in ('s3', 'gs') else 'host'}")
+    if "#" in url:
+        raise InputError(f"{shown}: '#' is not possible in a URL of data or results")
+    return scheme
+
+
+def without_query(url: str) -> str:
+    """What people see of a URL: no user, no password, no query."""
+    scheme, rest, _ = split_url(url)
+    if not scheme:
+        return url
+    host, mark, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{mark}{path}"
+
+
+def redact(text: str) -> str:
+    """Any text (a command line, an error) fit for a log, a result or a report.
+
+    Loses users and passwords in URLs, the queries of URLs (a signed URL has its credentials
+    there), values of settings whose name says that they are secret (``secret_key=...``), and the
+    values of the ``AWS_...`` variables of this process, wherever they stand.
+    """
+    for variable in _SECRET_VARIABLES:
+        value = os.environ.get(variable, "")
+        if len(value) >= 8:  # a shorter one would be found inside ordinary words
+            text = text.replace(value, HIDDEN)
+    return _SETTING.sub(_hide_setting, _URL.sub(_hide_url, text))
+
+
+def _holds_credentials(scheme: str, rest: str, query: str) -> bool:
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    # Google's public buckets are named so: pyarrow's way to say "without credentials".
+    if at and not (scheme == "gs" and user == "anonymous"):
+        return True
+    settings = parse_qsl(query, keep_blank_values=True)
+    return any(
+        _SECRET_NAME.fullmatch(name) or _SECRET_IN_QUERY.fullmatch(name) or _user_in(value)
+        for name, value in settings
+    )
+
+
+def _user_in(value: str) -> bool:
+    """Whether a query's value, such as ``endpoint_override``, is a URL with a user in it."""
+    return "@" in unquote(value).partition("://")[2].partition("/")[0]
+
+
+def _hide_url(match: re.Match[str]) -> str:
+    address, mark, _ = match.group(0).partition("?")
+    return without_query(address) + (f"?{HIDDEN}" if mark else "")
+
+
+def _hide_setting(match: re.Match[str]) -> str:
+    name, sign, _ = match.groups()
+    return f"{name}{sign}{HIDDEN}" if _SECRET_NAME.fullmatch(name) else match.group(0)

@@ -1,0 +1,96 @@
+"""A sweep over damaged data: refused by name, or run without the samples, which it tells."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import build_data, write_profile, write_sweep
+
+from camsweep.platform.cli.main import main
+from camsweep.shards.reader import open_split
+from camsweep.sweeps.results import load_images, load_trials
+from camsweep.sweeps.store import Store
+
+SWEEP = "title: x\nbase: {method: cam}\nseeds: 1\nretries: 0\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CAMSWEEP_CACHE", str(tmp_path / "cache"))
+    build_data(tmp_path, 16, 6)
+    write_profile(tmp_path, epochs=2)
+    write_sweep(tmp_path, SWEEP)
+    shutil.copytree(tmp_path / "data", tmp_path / "whole")
+    return tmp_path
+
+
+def damage(folder: Path, split: str, index: int) -> str:
+    """Flip one byte in the middle of a sample's JPEG; returns its key."""
+    reader = open_split(folder / "data", split)
+    content, key = reader.read(index, "jpg"), reader.keys[index]
+    path = folder / "data" / f"{split}-000000.tar"
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(content) + len(content) // 2] ^= 0x10
+    path.write_bytes(whole)
+    return key
+
+
+def run(folder: Path, *more: str, command: str = "run") -> int:
+    words = [command, str(folder / "mine.yaml"), "--profile", str(folder / "tiny.yaml")]
+    words += ["--data", str(folder / "data"), "--store", str(folder / "store"), *more]
+    return main(words)
+
+
+def stored(folder: Path) -> dict[str, object]:
+    (row,) = load_trials(Store(str(folder / "store"))).to_pylist()
+    return row
+
+
+def test_damaged_data_is_refused_or_left_out_and_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, val = damage(folder, "train", 5), damage(folder, "val", 2)
+    assert run(folder, "--in-process") == 2
+    said = capsys.readouterr().err
+    assert "train-000000.tar" in said
+    assert not (folder / "store" / "trials").exists()
+
+    assert run(folder, "--in-process", "--skip-damaged") == 0
+    said = capsys.readouterr().err
+    assert f"2 damaged samples left out: train/{train}, val/{val}" in said
+    row = stored(folder)
+    assert row["status"] == "done"
+    assert row["skipped"] == [f"train/{train}", f"val/{val}"]
+    assert (row["train_images"], row["eval_images"]) == (16, 5)
+    images = load_images(Store(str(folder / "store")))["image"].to_pylist()
+    assert val not in images
+    assert len(set(images)) == 5
+
+    out = folder / "report"
+    assert main(["report", "--store", str(folder / "store"), "--out", str(out)]) == 0
+    page = (out / "index.html").read_text()
+    assert f"2 samples left out in 1 of 1 trials: train/{train}, val/{val}" in page
+
+
+def test_whole_data_never_takes_the_results_of_damaged_data(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(folder, "train", 5)
+    assert run(folder, "--in-process", "--skip-damaged") == 0
+    first = stored(folder)
+    capsys.readouterr()
+    assert run(folder, "--skip-damaged", command="plan") == 0
+    assert "1 found" in capsys.readouterr().out or first["skipped"]
+
+    shutil.rmtree(folder / "data")
+    shutil.copytree(folder / "whole", folder / "data")
+    assert run(folder, "--in-process") == 0
+    second = stored(folder)
+    assert second["id"] == first["id"]
+    assert second["skipped"] == []
+    assert second["finished"] > first["finished"]  # type: ignore[operator]
+    assert second["metric.miou"] != first["metric.miou"]
+    assert run(folder, "--in-process", "--skip-damaged") == 0
+    assert stored(folder)["finished"] == second["finished"]  # whole results serve all
