@@ -1,0 +1,45 @@
+"""The benchmarks: each measures something against its peer, by turns, in one run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+
+from camsweep.platform.bench.table import Result
+from camsweep.shards.errors import InputError, nearest
+from camsweep.shards.places import Place
+
+BENCHMARKS: Mapping[str, str] = {
+    "loader": "images a second of camsweep's loader, against bare decoding and DataLoader",
+    "pair": "cost of a superpixel pair in training, against a grid pair",
+    "open": "opening 100,000 samples by their index, against the headers of their tar files",
+}
+
+_MODULES = {"open": "opening"}  # a module named open would hide the builtin in this file
+
+
+def choose(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in the order given, or all of them where none is given.
+
+    Raises:
+        InputError: there is no such benchmark.
+    """
+    chosen = tuple(dict.fromkeys(names)) or tuple(BENCHMARKS)
+    for name in chosen:
+        if name not in BENCHMARKS:
+            raise InputError(f"bench: no benchmark '{name}'{nearest(name, BENCHMARKS)}")
+    return chosen
+
+
+def measure(name: str, data: Place | None, seconds: float, repeat: int) -> Result:
+    """Run one benchmark.
+
+    Args:
+        name: one of ``BENCHMARKS``.
+        data: shards to measure on; None = a set of the benchmark's own.
+        seconds: that each measurement lasts, about.
+        repeat: rounds; in each, everything is measured once.
+    """
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    run: Callable[[Place | None, float, int], Result] = module.run
+    return run(data, seconds, repeat)

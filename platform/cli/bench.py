@@ -1,0 +1,107 @@
+"""`camsweep bench`: the benchmarks, each against its peer in the same run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from camsweep.platform.bench.table import Result
+
+
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="loader, pair or open; default all of them."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Shards to measure on; default a set made for it.",
+            show_default=False,
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, help="Length of one measurement, about.")
+    ] = 1.0,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=1, help="Rounds; each measures everything once.")
+    ] = 7,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with every round's values.")
+    ] = False,
+) -> None:
+    """Measure camsweep's parts against their peers, by turns in one run, as ratios with spread.
+
+    loader: images a second, against bare decoding and torch's DataLoader.
+    pair: a superpixel pair in training, against a grid pair.
+    open: opening 100,000 samples, against reading their tar headers.
+
+    Nothing else should run meanwhile. A missed goal is no error: exit status 0.
+
+    Examples:
+      camsweep bench
+
+      camsweep bench loader --data data/voc12 --seconds 2
+
+      camsweep bench open pair --repeat 15 --json > bench.json
+    """
+    from camsweep.platform.bench import choose, measure
+    from camsweep.shards.manifest import load_manifest
+    from camsweep.shards.places import as_place
+
+    chosen = choose(names or [])
+    place = None if data is None else as_place(data)
+    if place is not None:
+        load_manifest(place)  # refused before minutes of measuring
+    found = []
+    for name in chosen:
+        typer.echo(f"measuring {name} ...", err=True)
+        found.append(measure(name, place, seconds, repeat))
+    if as_json:
+        _print_json(found)
+    else:
+        _print_tables(found)
+
+
+def _print_json(found: list[Result]) -> None:
+    import json
+
+    from camsweep.platform.bench.table import as_json
+
+    content = _machine() | {"benchmarks": [as_json(result) for result in found]}
+    typer.echo(json.dumps(content, indent=1))
+
+
+def _print_tables(found: list[Result]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from camsweep.platform.bench.table import tables
+
+    console = Console()
+    for result in found:
+        for table in tables(result):
+            console.print(table)
+        for note in result.notes:
+            console.print(Text(f"- {note}"))
+        console.print()
+    about = _machine()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    console.print(Text(f"{about['machine']}; {versions}"))
+
+
+def _machine() -> dict[str, Any]:
+    """The machine in words, and what ran on it."""
+    from camsweep.platform.provenance import collect, hardware
+
+    about = collect()
+    return {
+        "machine": hardware("cpu"),
+        "git_commit": about.git_commit,
+        "git_dirty": about.git_dirty,
+        "versions": about.versions,
+    }
