@@ -22,7 +22,7 @@ from camsweep.methods.correlation import resize
 from camsweep.methods.normalize import normalise_test
 from camsweep.shards.epochs import counted
 from camsweep.shards.errors import DamagedSample
-from camsweep.shards.loading import load
+from camsweep.shards.node.loading import load
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 # Consecutive images of one size are run together up to this many pixels (16 of 96 x 96, or one

@@ -27,7 +27,7 @@ from camsweep.methods.sampling import TrainingSet, step_generator, step_seed
 from camsweep.methods.weights import load_into
 from camsweep.shards.epochs import EpochBatches, counted
 from camsweep.shards.errors import InputError
-from camsweep.shards.loading import load
+from camsweep.shards.node.loading import load
 
 
 @dataclass(frozen=True)

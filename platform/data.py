@@ -8,12 +8,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from camsweep.shards.cache import cache_folder
 from camsweep.shards.embedded.source import RECIPE, embedded_source
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.places import Place, as_place
-from camsweep.shards.writer import build
+from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.writing.writer import build
 from camsweep.sweeps.profile import Profile
 
 

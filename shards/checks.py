@@ -13,11 +13,11 @@ from camsweep.shards.decoding import decode_facts, decode_image, decode_mask
 from camsweep.shards.digests import differs, file_sha256
 from camsweep.shards.errors import InputError
 from camsweep.shards.index import SplitIndex
-from camsweep.shards.labelmaps import decode_labels
 from camsweep.shards.manifest import Manifest
 from camsweep.shards.opening import load_index
 from camsweep.shards.places import Place
 from camsweep.shards.shardfiles import ShardFiles, sample_problem
+from camsweep.shards.superpixels.labelmaps import decode_labels
 from camsweep.shards.tarindex import Found, Survey
 
 
@@ -95,6 +95,11 @@ class Checker:
     def __init__(self, place: Place, manifest: Manifest) -> None:
         self.place, self.manifest = place, manifest
         self._indexes: dict[str, SplitIndex | None] = {}
+
+    @property
+    def indexes(self) -> dict[str, SplitIndex]:
+        """The splits' indexes that could be read."""
+        return {name: index for name, index in self._indexes.items() if index is not None}
 
     def index_problems(self, split: str) -> list[str]:
         """What is wrong with the index of a split as a file; data of format 1 have none."""

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from camsweep.shards.cache import cache_folder
 from camsweep.shards.errors import InputError
-from camsweep.shards.files import write_whole
 from camsweep.shards.manifest import Manifest, find_split, size_problems
 from camsweep.shards.places import Place
+from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.places.files import write_whole
 
 THREADS = 4  # hashlib lets go of the interpreter's lock, so files are hashed side by side
 SETTLED = 0.1  # seconds; a change right after another one may leave all times as they are

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from camsweep.shards.cache import cache_folder
 from camsweep.shards.digests import differs, remembered_sha256
 from camsweep.shards.errors import InputError
-from camsweep.shards.files import write_whole
 from camsweep.shards.index import SplitIndex, decode, encode, scan_shard
 from camsweep.shards.manifest import IndexEntry, Manifest, find_split
 from camsweep.shards.places import Place
+from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.places.files import write_whole
 from camsweep.shards.shardfiles import ShardFiles, sample_problem
 
 SHA256_BYTES = 32

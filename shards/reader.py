@@ -15,7 +15,7 @@ from camsweep.shards.epochs import counted, epoch_order, rank_slice
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.index import SplitIndex
 from camsweep.shards.manifest import Manifest, find_split, load_manifest, size_problems
-from camsweep.shards.nodecache import NodeCache
+from camsweep.shards.node.cache import NodeCache
 from camsweep.shards.opening import damaged_samples, load_index
 from camsweep.shards.places import Place, as_place
 from camsweep.shards.shardfiles import ShardFiles

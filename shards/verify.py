@@ -16,6 +16,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import Manifest, load_manifest
 from camsweep.shards.opening import damaged_samples
 from camsweep.shards.places import Place, as_place
+from camsweep.shards.superpixels.checking import side_set_problems
 
 Progress = Callable[[str, int, int], None]
 
@@ -69,7 +70,7 @@ def verify(
     index says (place, CRC-32, labels, size), image, mask and superpixels decode, their sizes agree
     with each other and with the JSON, mask values and labels lie in the class list, no key comes
     twice, and, where the data were built with labels from the masks, the labels are the classes of
-    the mask.
+    the mask. Of the superpixels' side sets beside the shards: every label map, and their SHA-256.
 
     Args:
         root: the data folder or URL; remote shards are fetched into the node's cache.
@@ -109,6 +110,7 @@ def verify(
                 f"{place}: split '{name}' holds {done[name]} samples, "
                 f"its manifest says {split_entry.count}"
             )
+    problems += side_set_problems(place, manifest.digest, checker.indexes)
     return Report(sum(done.values()), problems)
 
 

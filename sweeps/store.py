@@ -13,11 +13,11 @@ import pyarrow as pa
 from filelock import FileLock
 from pyarrow import fs
 
-from camsweep.shards.cache import cache_folder
 from camsweep.shards.errors import InputError
-from camsweep.shards.files import write_whole
 from camsweep.shards.places import as_place
-from camsweep.shards.remote import clear_error, filesystem, read_whole
+from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.places.files import write_whole
+from camsweep.shards.places.remote import clear_error, filesystem, read_whole
 
 __all__ = ["TABLES", "Store", "write_whole"]
 

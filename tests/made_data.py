@@ -17,7 +17,7 @@ from camsweep.shards.colours import colour_map
 from camsweep.shards.digests import file_sha256
 from camsweep.shards.index import encode, scan_shard
 from camsweep.shards.manifest import IndexEntry, load_manifest, write_manifest
-from camsweep.shards.writer import Source, SourceSample, build
+from camsweep.shards.writing.writer import Source, SourceSample, build
 
 SIZE = (24, 32)
 Members = list[tuple[str, bytes]]

@@ -12,7 +12,7 @@ import pytest
 
 CODE = """
 import resource, sys
-from camsweep.shards.allocation import keep_freed_memory
+from camsweep.shards.node.allocation import keep_freed_memory
 print(keep_freed_memory() if sys.argv[1] == "keep" else None)
 
 def faults():

@@ -12,7 +12,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.places import Place
 from camsweep.shards.verify import verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 __all__ = ["s3", "server"]
 

@@ -21,9 +21,9 @@ from camsweep.shards.embedded.source import embedded_source
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.sources.folder import folder_source
-from camsweep.shards.staging import Staging
 from camsweep.shards.verify import verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.staging import Staging
+from camsweep.shards.writing.writer import build
 
 STAGING = ".d.building"
 
@@ -69,7 +69,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from camsweep.shards.embedded.source import embedded_source
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 import psutil
 
 def kill(split, done, total):
@@ -78,12 +78,12 @@ def kill(split, done, total):
         os.kill(os.getpid(), 9)
 
 if __name__ == "__main__":
-    build(embedded_source(0, 40, 12), sys.argv[1], shard_samples=4, workers=2, on_progress=kill)
+    build(embedded_source(0, 120, 12), sys.argv[1], shard_samples=4, workers=2, on_progress=kill)
 """
 
 
 def test_a_killed_build_goes_on(tmp_path: Path) -> None:
-    source, out = embedded_source(0, 40, 12), tmp_path / "work" / "d"
+    source, out = embedded_source(0, 120, 12), tmp_path / "work" / "d"
     script = tmp_path / "script.py"
     script.write_text(KILLED)
     command = [sys.executable, str(script), str(out)]
@@ -101,12 +101,12 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
         for name, told in identities(out.parent / STAGING / "data").items()
         if Path(name).stem in done
     }
-    assert 1 <= len(kept) < 13
+    assert 1 <= len(kept) < 33
 
     calls: list[int] = []
     build(source, out, shard_samples=4, workers=1, on_progress=lambda *told: calls.append(told[1]))
     assert kept.items() <= identities(out).items()
-    assert len(calls) <= 52 - 4 * len(kept) + 2  # what was finished is told at once, per split
+    assert len(calls) <= 132 - 4 * len(kept) + 2  # what was finished is told at once, per split
     assert [path.name for path in out.parent.iterdir()] == ["d"]
     build(source, tmp_path / "fresh", shard_samples=4, workers=1)
     assert contents(out) == contents(tmp_path / "fresh")
@@ -278,7 +278,7 @@ def test_two_builds_at_once_make_the_data_once(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from camsweep.shards.embedded.source import embedded_source\n"
-        "from camsweep.shards.writer import build\n"
+        "from camsweep.shards.writing.writer import build\n"
         "print(build(embedded_source(0, 60, 2), sys.argv[1], shard_samples=8).digest)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "d")]
@@ -293,7 +293,7 @@ def test_a_script_without_a_main_guard_is_told(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from camsweep.shards.embedded.source import embedded_source\n"
-        "from camsweep.shards.writer import build\n"
+        "from camsweep.shards.writing.writer import build\n"
         f"build(embedded_source(0, 8, 2), {str(tmp_path / 'd')!r}, shard_samples=3, workers=2)\n"
     )
     ran = subprocess.run(

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from camsweep.shards import cache
-from camsweep.shards.cache import cache_folder, fetched, limit, make_room
 from camsweep.shards.errors import InputError
+from camsweep.shards.places import cache
+from camsweep.shards.places.cache import cache_folder, fetched, limit, make_room
 
 SIZE = 1000
 

@@ -15,7 +15,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.reader import open_split
 from camsweep.shards.sources.coco import coco_source
 from camsweep.shards.verify import verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 HEIGHT, WIDTH = 40, 60
 

@@ -11,7 +11,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.reader import open_split
 from camsweep.shards.sources.folder import folder_source
 from camsweep.shards.verify import verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camsweep.shards.loading import load
+from camsweep.shards.node.loading import load
 
 
 def threads() -> list[str]:
@@ -122,7 +122,7 @@ def test_wrong_bounds_are_refused_at_the_call() -> None:
 
 def test_needs_no_torch() -> None:
     code = (
-        "import sys; from camsweep.shards.loading import load; "
+        "import sys; from camsweep.shards.node.loading import load; "
         "assert list(load(str, range(3))) == ['0', '1', '2']; "
         "assert 'torch' not in sys.modules"
     )

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camsweep.shards import nodecache, nodespace
 from camsweep.shards.errors import InputError
-from camsweep.shards.nodecache import NodeCache
+from camsweep.shards.node import cache as nodecache
+from camsweep.shards.node import space as nodespace
+from camsweep.shards.node.cache import NodeCache
 
 SIZES = np.array([1000, 0, 4096, 33, 70_000], dtype=np.int64)
 
@@ -192,7 +193,7 @@ def test_threads_open_and_fill_one_object() -> None:
 KILLED = """
 import sys
 import numpy as np
-from camsweep.shards.nodecache import NodeCache
+from camsweep.shards.node.cache import NodeCache
 cache = NodeCache("k", np.full(50, 300_000))
 print("ready", flush=True)
 while True:
@@ -237,7 +238,7 @@ def test_full_disk_keeps_what_is_there(
 FILE_LIMIT = """
 import resource
 import numpy as np
-from camsweep.shards.nodecache import NodeCache
+from camsweep.shards.node.cache import NodeCache
 sizes = np.full(20, 100_000)
 cache = NodeCache("d", sizes)
 assert cache.ready()

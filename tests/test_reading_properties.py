@@ -24,7 +24,7 @@ from camsweep.shards.epochs import (
 )
 from camsweep.shards.errors import InputError
 from camsweep.shards.reader import SplitReader, open_split, stream
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 quick = settings(max_examples=100, deadline=None)
 few = settings(max_examples=30, deadline=None)  # these read files

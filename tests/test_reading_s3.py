@@ -13,7 +13,7 @@ from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.manifest import load_manifest, write_manifest
 from camsweep.shards.reader import open_split, stream
 from camsweep.shards.verify import check_digests, verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 __all__ = ["s3", "server"]
 

@@ -14,7 +14,7 @@ from camsweep.platform.cli.main import main
 from camsweep.shards.embedded.source import embedded_source
 from camsweep.shards.errors import DamagedSample
 from camsweep.shards.reader import open_split
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 from camsweep.sweeps.results import load_trials
 from camsweep.sweeps.store import Store
 

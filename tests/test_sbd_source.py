@@ -12,7 +12,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.reader import open_split
 from camsweep.shards.sources.voc import voc_source
 from camsweep.shards.verify import verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 __all__ = ["voc"]
 

@@ -16,7 +16,7 @@ from camsweep.shards.manifest import load_manifest, write_manifest
 from camsweep.shards.places import as_place
 from camsweep.shards.reader import open_split, stream
 from camsweep.shards.shardfiles import ShardFiles
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 
 @pytest.fixture(autouse=True)

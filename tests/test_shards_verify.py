@@ -26,7 +26,7 @@ from camsweep.shards.index import encode, scan_shard
 from camsweep.shards.manifest import load_manifest, write_manifest
 from camsweep.shards.reader import open_split
 from camsweep.shards.verify import check_digests, verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.measure import label
 
 from camsweep.shards.errors import DamagedSample, InputError
-from camsweep.shards.slic import decode_labels, encode_labels, segment
+from camsweep.shards.superpixels.slic import decode_labels, encode_labels, segment
 
 
 def picture(seed: int, height: int = 40, width: int = 56) -> np.ndarray:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,16 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camsweep.shards import segmenting
-from camsweep.shards.cache import cache_folder
 from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.places import as_place
+from camsweep.shards.places.cache import cache_folder
 from camsweep.shards.reader import SplitReader, open_split
-from camsweep.shards.slic import segment
-from camsweep.shards.superpixels import SuperpixelReader, open_superpixels, precompute
+from camsweep.shards.superpixels import SuperpixelReader, open_superpixels, precompute, segmenting
+from camsweep.shards.superpixels.slic import segment
 from camsweep.shards.tarindex import survey
-from camsweep.shards.writer import Source, SourceSample, build
+from camsweep.shards.verify import verify
+from camsweep.shards.writing.writer import Source, SourceSample, build
 
 COUNT = 5
 
@@ -229,7 +231,7 @@ def test_chunks_of_another_version_are_not_used(
 
 KILLED = """
 import sys
-from camsweep.shards import segmenting
+from camsweep.shards.superpixels import segmenting
 from camsweep.shards.superpixels import open_superpixels
 segmenting.CHUNK = 2
 def told(what, done, total):
@@ -409,3 +411,53 @@ def test_pickled_reader(root: Path) -> None:
     assert np.array_equal(copy[-1], reader[COUNT - 1])
     with pytest.raises(IndexError):
         copy[COUNT]
+
+
+def test_sets_in_the_cache_folder_go_when_nobody_has_used_them_for_long(
+    root: Path, tmp_path: Path
+) -> None:
+    (root / "superpixels").write_text("a file in the way")
+    folder = tmp_path / "cache" / "superpixels"
+    open_superpixels(root, "train", 12)
+    open_superpixels(root, "train", 9)
+    for facts in folder.glob("*.json"):
+        os.utime(facts, (0, 0))
+    open_superpixels(root, "train", 9)  # used again, so it stays
+    open_superpixels(root, "train", 15)
+    held = sorted(facts.name.split("-")[1] for facts in folder.glob("*.json"))
+    assert held == ["sp15", "sp9"]
+    assert len(list(folder.glob("*.tar"))) == len(list(folder.glob("*.arrow"))) == 2
+
+
+def test_sets_beside_the_data_stay(root: Path) -> None:
+    open_superpixels(root, "train", 12)
+    (facts,) = (root / "superpixels").glob("*.json")
+    os.utime(facts, (0, 0))
+    open_superpixels(root, "train", 9)
+    open_superpixels(root, "train", 12)
+    assert facts.stat().st_mtime == 0
+
+
+def test_verify_looks_at_side_sets(root: Path) -> None:
+    open_superpixels(root, "train", 12)
+    open_superpixels(root, "train", 9)
+    assert verify(root).problems == []
+    (tar,) = (root / "superpixels").glob("train-sp12-*.tar")
+    content = bytearray(tar.read_bytes())
+    content[survey(tar).samples["s3"].members["png"].offset + 20] ^= 1
+    tar.write_bytes(content)
+    changed, sample = verify(root).problems
+    assert changed.startswith(f"{tar}: SHA-256 differs")
+    assert sample.startswith(f"{tar}, sample s3 ")
+    (facts,) = (root / "superpixels").glob("train-sp9-*.json")
+    facts.write_text("{}")
+    lines = verify(root).problems
+    assert len(lines) == 3
+    assert lines[-1].startswith(f"{facts}: is not readable; delete train-sp9-")
+
+
+def test_verify_leaves_side_sets_of_other_data_alone(root: Path, tmp_path: Path) -> None:
+    build(make_source(3), tmp_path / "other")
+    open_superpixels(tmp_path / "other", "train", 12)
+    shutil.copytree(tmp_path / "other" / "superpixels", root / "superpixels")
+    assert verify(root).problems == []

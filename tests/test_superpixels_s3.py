@@ -9,12 +9,11 @@ import pytest
 from s3_server import Bucket, s3, server
 from test_superpixels import COUNT, make_source
 
-from camsweep.shards import segmenting
 from camsweep.shards.errors import DamagedSample
 from camsweep.shards.reader import open_split
-from camsweep.shards.slic import segment
-from camsweep.shards.superpixels import open_superpixels, precompute
-from camsweep.shards.writer import build
+from camsweep.shards.superpixels import open_superpixels, precompute, segmenting
+from camsweep.shards.superpixels.slic import segment
+from camsweep.shards.writing.writer import build
 
 __all__ = ["s3", "server"]
 

@@ -13,7 +13,7 @@ from camsweep.platform.run import Request, prepare
 from camsweep.reports.build import Request as ReportRequest
 from camsweep.reports.build import build as build_report
 from camsweep.shards.sources.voc import voc_source
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 from camsweep.sweeps.results import (
     artefact_name,
     load_curves,

@@ -13,7 +13,7 @@ from test_voc_source import write_list, write_xml
 from camsweep.shards.reader import open_split
 from camsweep.shards.sources.voc import VOC_CLASSES, Labels, Masks, voc_source
 from camsweep.shards.verify import verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 ORDERS = {
     "auto": ("SegmentationClass", "SegmentationClassAug"),

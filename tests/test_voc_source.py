@@ -14,7 +14,7 @@ from camsweep.shards.reader import open_split
 from camsweep.shards.sources.cls_labels import read_cls_labels
 from camsweep.shards.sources.voc import VOC_CLASSES, voc_source
 from camsweep.shards.verify import verify
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from camsweep.shards.embedded.source import embedded_source
-from camsweep.shards.writer import build
+from camsweep.shards.writing.writer import build
 
 PROFILE = """
 title: tiny, for tests

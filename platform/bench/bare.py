@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from camsweep.platform.bench.rounds import touch
-from camsweep.shards.allocation import keep_freed_memory
 from camsweep.shards.errors import InputError
+from camsweep.shards.node.allocation import keep_freed_memory
 
 
 class BareDecoding:

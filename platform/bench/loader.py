@@ -16,7 +16,7 @@ from camsweep.platform.bench.photos import SPLIT, Photos, cache_in, photos
 from camsweep.platform.bench.rounds import Image, alternate, rate
 from camsweep.platform.bench.table import Result, ratio
 from camsweep.shards.epochs import epoch_order
-from camsweep.shards.loading import load
+from camsweep.shards.node.loading import load
 from camsweep.shards.places import Place
 from camsweep.shards.reader import SplitReader, open_split
 

@@ -28,7 +28,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.index import encode, scan_shard
 from camsweep.shards.manifest import IndexEntry, find_split, load_manifest, sealed, write_manifest
 from camsweep.shards.places import Place, as_place
-from camsweep.shards.writer import Source, SourceSample, build, file_sha256
+from camsweep.shards.writing.writer import Source, SourceSample, build, file_sha256
 
 SHARDS, SHARD_SAMPLES = 200, 500
 SPLIT = "train"

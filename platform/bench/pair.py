@@ -19,8 +19,8 @@ from camsweep.platform.bench.table import Result, ratio
 from camsweep.shards.augment import Augment, Drawn, draw, move_image, move_labels, sample_rng
 from camsweep.shards.places import Place
 from camsweep.shards.reader import SplitReader, open_split
-from camsweep.shards.slic import segment
 from camsweep.shards.superpixels import SuperpixelReader, open_superpixels
+from camsweep.shards.superpixels.slic import segment
 
 IMAGES = 32
 BATCH = 8

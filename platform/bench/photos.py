@@ -14,15 +14,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from camsweep.shards.cache import CACHE_VARIABLE
 from camsweep.shards.colours import Colour
 from camsweep.shards.embedded.kinds import CLASSES, COLOURS
 from camsweep.shards.embedded.render import mask_labels, render
 from camsweep.shards.embedded.scene import draw_scene, scene_rng
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.places import Place
+from camsweep.shards.places.cache import CACHE_VARIABLE
 from camsweep.shards.reader import open_split
-from camsweep.shards.writer import Source, SourceSample, build
+from camsweep.shards.writing.writer import Source, SourceSample, build
 
 IMAGES = 256
 SIZE = (375, 500)  # (H, W) of most images of VOC 2012

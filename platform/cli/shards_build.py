@@ -10,7 +10,7 @@ import typer
 from camsweep.platform.cli.bars import bars, parse_numbers
 
 if TYPE_CHECKING:
-    from camsweep.shards.writer import Source
+    from camsweep.shards.writing.writer import Source
 
 app = typer.Typer(no_args_is_help=True, help="Write a data set as shards.")
 
@@ -207,7 +207,7 @@ def _build(
     workers: int | None,
 ) -> None:
     from camsweep.shards.places import as_place
-    from camsweep.shards.writer import build
+    from camsweep.shards.writing.writer import build
 
     wanted = parse_numbers("--superpixels", superpixels)
     with bars() as on_progress:

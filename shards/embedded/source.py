@@ -1,4 +1,4 @@
-"""The embedded data set as a source of samples for `camsweep.shards.writer.build`."""
+"""The embedded data set as a source of samples for `camsweep.shards.writing.writer.build`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from camsweep.shards.embedded.kinds import CLASSES, COLOURS
 from camsweep.shards.embedded.render import mask_labels, render
 from camsweep.shards.embedded.scene import SIZE, draw_scene, scene_rng
 from camsweep.shards.errors import InputError
-from camsweep.shards.members import Source, SourceSample
+from camsweep.shards.writing.members import Source, SourceSample
 
 RECIPE = 1  # raise whenever the same seed would give other pixels
 JPEG_QUALITY = 95

@@ -14,7 +14,6 @@ from pydantic import JsonValue
 
 from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import InputError, nearest
-from camsweep.shards.members import IGNORE, Loader, Source, SourceSample, check_key, file_stamp
 from camsweep.shards.sources.coco_json import (
     Annotation,
     Instances,
@@ -23,6 +22,14 @@ from camsweep.shards.sources.coco_json import (
 )
 from camsweep.shards.sources.coco_shapes import Polygons, rasterise
 from camsweep.shards.sources.images import mask_labels, read_jpeg
+from camsweep.shards.writing.members import (
+    IGNORE,
+    Loader,
+    Source,
+    SourceSample,
+    check_key,
+    file_stamp,
+)
 
 Labels = Literal["masks", "instances"]
 

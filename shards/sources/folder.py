@@ -9,7 +9,6 @@ from pydantic import JsonValue
 
 from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import InputError, nearest
-from camsweep.shards.members import Loader, Source, check_key
 from camsweep.shards.sources.layout import (
     LISTS,
     Labels,
@@ -20,6 +19,7 @@ from camsweep.shards.sources.layout import (
     read_class_names,
     read_list,
 )
+from camsweep.shards.writing.members import Loader, Source, check_key
 
 
 def folder_source(

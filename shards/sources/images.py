@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camsweep.shards.errors import InputError
-from camsweep.shards.members import IGNORE, values_of
+from camsweep.shards.writing.members import IGNORE, values_of
 
 
 def read_jpeg(path: Path) -> tuple[bytes, tuple[int, int]]:

@@ -9,10 +9,10 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from camsweep.shards.errors import InputError, nearest
-from camsweep.shards.members import IGNORE, SourceSample, check_key, file_stamp, values_of
 from camsweep.shards.sources.cls_labels import read_cls_labels
 from camsweep.shards.sources.images import mask_labels, read_jpeg, read_png_mask
 from camsweep.shards.sources.sbd import read_sbd_mask
+from camsweep.shards.writing.members import IGNORE, SourceSample, check_key, file_stamp, values_of
 
 Labels = Literal["masks", "xml", "npy"]
 

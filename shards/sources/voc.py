@@ -9,7 +9,6 @@ from pydantic import JsonValue
 
 from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import InputError, nearest
-from camsweep.shards.members import Loader, Source
 from camsweep.shards.sources.layout import (
     BACKGROUND,
     LISTS,
@@ -22,6 +21,7 @@ from camsweep.shards.sources.layout import (
     read_list,
 )
 from camsweep.shards.sources.sbd import find_sbd
+from camsweep.shards.writing.members import Loader, Source
 
 __all__ = ["BACKGROUND", "VOC_CLASSES", "Labels", "Masks", "voc_source"]
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from camsweep.shards.allocation import keep_freed_memory
+from camsweep.shards.node.allocation import keep_freed_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from camsweep.shards.errors import DamagedSample, InputError
-from camsweep.shards.files import write_whole
-from camsweep.shards.labelmaps import encode_labels
+from camsweep.shards.places.files import write_whole
 from camsweep.shards.reader import SplitReader
-from camsweep.shards.sidesets import Facts, Rows, Wanted, encode_rows
-from camsweep.shards.slic import segment
+from camsweep.shards.superpixels.labelmaps import encode_labels
+from camsweep.shards.superpixels.sidesets import Facts, Rows, Wanted, encode_rows
+from camsweep.shards.superpixels.slic import segment
 
 CHUNK = 32  # images; what an interruption costs each thread at most
 DECIDING = ("scikit-image", "numpy", "pillow")

@@ -9,7 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
-from camsweep.shards.cache import CACHE_DAYS, DAYS_VARIABLE, limit
+from camsweep.shards.places.cache import CACHE_DAYS, DAYS_VARIABLE, limit
 
 BUDGET_VARIABLE, BUDGET_GB = "CAMSWEEP_DECODED_GB", 16.0
 GB = 10**9

@@ -14,10 +14,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from camsweep.shards.cache import cache_folder
-from camsweep.shards.files import write_whole
 from camsweep.shards.manifest import ShardEntry
 from camsweep.shards.places import Place
+from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.places.files import write_whole
 
 
 class Finished(BaseModel):

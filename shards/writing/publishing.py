@@ -9,10 +9,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from camsweep.shards.cache import cache_folder
 from camsweep.shards.digests import remembered_sha256
 from camsweep.shards.errors import InputError
-from camsweep.shards.files import write_whole
 from camsweep.shards.manifest import (
     FORMAT,
     MANIFEST,
@@ -23,7 +21,9 @@ from camsweep.shards.manifest import (
     write_manifest,
 )
 from camsweep.shards.places import Place, as_place
-from camsweep.shards.staging import Staging
+from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.places.files import write_whole
+from camsweep.shards.writing.staging import Staging
 
 
 def index_file(split: str) -> str:

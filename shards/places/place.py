@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from camsweep.shards.cache import fetched
 from camsweep.shards.errors import InputError
-from camsweep.shards.files import copy_whole, write_whole
-from camsweep.shards.remote import Remote, clear_error, connect
-from camsweep.shards.urls import check_url, redact, split_url, without_query
+from camsweep.shards.places.cache import fetched
+from camsweep.shards.places.files import copy_whole, write_whole
+from camsweep.shards.places.remote import Remote, clear_error, connect
+from camsweep.shards.places.urls import check_url, redact, split_url, without_query
 
 __all__ = ["Place", "as_place", "redact"]
 
@@ -43,6 +43,11 @@ class Place:
     def name(self, file: str) -> str:
         """The full name of a file, for people: no query."""
         return f"{str(self).rstrip('/')}/{file}"
+
+    def folder(self, name: str) -> Place:
+        """The place of a folder inside this one."""
+        address, mark, query = self.url.partition("?") if self.local is None else (self.url, "", "")
+        return Place(f"{address.rstrip('/')}/{name}{mark}{query}")
 
     def exists(self, file: str) -> bool:
         """Whether the file is there."""

@@ -16,8 +16,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from camsweep.shards.cache import cache_folder
-from camsweep.shards.nodespace import crc_path, make_room
+from camsweep.shards.node.space import crc_path, make_room
+from camsweep.shards.places.cache import cache_folder
 
 ALIGNMENT = 64  # bytes; entries may be viewed as wider integers
 

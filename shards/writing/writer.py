@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from camsweep.shards.building import Job, make_shards, refuse_unguarded_script
 from camsweep.shards.digests import file_sha256
 from camsweep.shards.errors import InputError
 from camsweep.shards.index import encode
 from camsweep.shards.manifest import IndexEntry, Manifest, sealed
-from camsweep.shards.members import (
+from camsweep.shards.places import Place, as_place
+from camsweep.shards.superpixels.slic import COMPACTNESS, SCALING, check_settings
+from camsweep.shards.writing.members import (
     IGNORE,
     Loader,
     Source,
@@ -21,8 +22,8 @@ from camsweep.shards.members import (
     check_key,
     name_of,
 )
-from camsweep.shards.places import Place, as_place
-from camsweep.shards.publishing import (
+from camsweep.shards.writing.pool import Job, make_shards, refuse_unguarded_script
+from camsweep.shards.writing.publishing import (
     check_target,
     index_file,
     is_whole,
@@ -31,9 +32,8 @@ from camsweep.shards.publishing import (
     remember,
     require_same,
 )
-from camsweep.shards.slic import COMPACTNESS, SCALING, check_settings
-from camsweep.shards.staging import Staging, staging_for
-from camsweep.shards.tasks import ShardTask, fingerprint, plan, splits_of
+from camsweep.shards.writing.staging import Staging, staging_for
+from camsweep.shards.writing.tasks import ShardTask, fingerprint, plan, splits_of
 
 __all__ = ["IGNORE", "Loader", "Source", "SourceSample", "build", "check_key", "file_sha256"]
 

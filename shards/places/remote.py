@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
-from camsweep.shards.urls import redact, split_url
+from camsweep.shards.places.urls import redact, split_url
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

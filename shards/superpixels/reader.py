@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camsweep.shards.errors import DamagedSample
-from camsweep.shards.labelmaps import decode_labels
-from camsweep.shards.nodecache import NodeCache
+from camsweep.shards.node.cache import NodeCache
 from camsweep.shards.reader import SplitReader
-from camsweep.shards.sidesets import SideSet
+from camsweep.shards.superpixels.labelmaps import decode_labels
+from camsweep.shards.superpixels.sidesets import SideSet
 
 
 class SuperpixelReader:

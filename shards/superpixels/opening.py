@@ -10,15 +10,21 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from camsweep.shards.cache import CACHE_VARIABLE, cache_folder
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.places import Place, as_place
+from camsweep.shards.places.cache import (
+    CACHE_DAYS,
+    CACHE_VARIABLE,
+    DAYS_VARIABLE,
+    cache_folder,
+    limit,
+)
 from camsweep.shards.reader import SplitReader, open_split
-from camsweep.shards.segmenting import Progress, Work, compute
-from camsweep.shards.sidesets import FOLDER, SideSet, Wanted, copy_to, load
-from camsweep.shards.slic import COMPACTNESS, SCALING, check_settings
-from camsweep.shards.superpixelreader import SuperpixelReader
+from camsweep.shards.superpixels.reader import SuperpixelReader
+from camsweep.shards.superpixels.segmenting import Progress, Work, compute
+from camsweep.shards.superpixels.sidesets import FOLDER, SideSet, Wanted, copy_to, forget_old, load
+from camsweep.shards.superpixels.slic import COMPACTNESS, SCALING, check_settings
 
 __all__ = ["Computed", "SuperpixelReader", "open_superpixels", "precompute"]
 
@@ -201,6 +207,8 @@ def _obtain(
     if missing:
         with _locked([place for place in places if place.local is not None], missing) as home:
             missing = look([home], False)  # another process may have made some meanwhile
+            if home == places[-1]:
+                forget_old(cache_folder(), limit(DAYS_VARIABLE, CACHE_DAYS))
             if missing and home.local is not None:
                 work = Work(reader, tuple(missing), home.local / FOLDER, skip_damaged)
                 compute(work, workers, on_progress)

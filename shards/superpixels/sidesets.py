@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.manifest import canonical_json
-from camsweep.shards.places import Place
+from camsweep.shards.places import Place, as_place
+from camsweep.shards.places.cache import cache_folder
 
 FOLDER = "superpixels"
 
@@ -134,6 +138,15 @@ class SideSet:
             raise DamagedSample(f"{self.where(index)}: its superpixels have changed (CRC-32)")
         return content
 
+    def content(self) -> bytes:
+        """All of the tar.
+
+        Raises:
+            InputError: it cannot be fetched.
+            OSError: it cannot be read.
+        """
+        return os.pread(self._descriptor(), self.facts.bytes, 0)
+
     def _descriptor(self) -> int:
         if self._file is None:
             file, facts = _file(self.facts.wanted, "tar"), self.facts
@@ -167,7 +180,28 @@ def load(place: Place, wanted: Wanted, keys: list[str]) -> SideSet | None:
     except (OSError, ValidationError):
         return None
     rows = decode_rows(index)
-    return SideSet(place, facts, rows, keys) if len(rows.segments) == len(keys) else None
+    if len(rows.segments) != len(keys):
+        return None
+    if place.local is not None and place == as_place(cache_folder()):
+        with suppress(OSError):
+            os.utime(place.local / _file(wanted, "json"))
+    return SideSet(place, facts, rows, keys)
+
+
+def forget_old(folder: Path, days: float) -> None:
+    """Delete the side sets of the cache folder that nobody has used for ``days``.
+
+    Args:
+        folder: the cache folder, whose sets ``load`` marks at every use; never a data folder.
+        days: since the last use.
+    """
+    oldest = time.time() - 86400 * days
+    for facts in (folder / FOLDER).glob("*.json"):
+        with suppress(OSError):
+            if facts.stat().st_mtime < oldest:
+                # The JSON first: without it the others are no set.
+                for kind in ("json", "arrow", "tar"):
+                    facts.with_suffix(f".{kind}").unlink(missing_ok=True)
 
 
 def copy_to(found: SideSet, place: Place) -> SideSet:

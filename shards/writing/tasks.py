@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import Manifest, ShardEntry, Split, canonical_json
-from camsweep.shards.members import Loader, Source, Superpixels, check_key, palette
+from camsweep.shards.writing.members import Loader, Source, Superpixels, check_key, palette
 
 LAYOUT = 1  # raise whenever equal samples would give other shards
 

@@ -74,9 +74,9 @@ def without_query(url: str) -> str:
 def redact(text: str) -> str:
     """Any text (a command line, an error) fit for a log, a result or a report.
 
-    Loses users and passwords in URLs, the queries of URLs (a signed URL has its credentials
-    there), values of settings whose name says that they are secret (``secret_key=...``), and the
-    values of the ``AWS_...`` variables of this process, wherever they stand.
+    Loses users and passwords in URLs, the queries of URLs that hold credentials, values of settings
+    whose name says that they are secret (``secret_key=...``), and the values of the ``AWS_...``
+    variables of this process, wherever they stand.
     """
     for variable in _SECRET_VARIABLES:
         value = os.environ.get(variable, "")
@@ -103,8 +103,11 @@ def _user_in(value: str) -> bool:
 
 
 def _hide_url(match: re.Match[str]) -> str:
-    address, mark, _ = match.group(0).partition("?")
-    return without_query(address) + (f"?{HIDDEN}" if mark else "")
+    url = match.group(0)
+    scheme, rest, query = split_url(url)
+    if not _holds_credentials(scheme, rest, query):
+        return url  # with its endpoint, so that a recorded command can be run again
+    return without_query(url) + (f"?{HIDDEN}" if query else "")
 
 
 def _hide_setting(match: re.Match[str]) -> str:

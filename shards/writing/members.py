@@ -137,8 +137,8 @@ def members(
         _check_mask(sample.mask, sample.size, classes, where)
         parts["mask.png"] = _mask_png(sample.mask, palette)
     if superpixels.numbers:
-        from camsweep.shards.labelmaps import encode_labels
-        from camsweep.shards.slic import segment
+        from camsweep.shards.superpixels.labelmaps import encode_labels
+        from camsweep.shards.superpixels.slic import segment
 
         obtained: dict[str, JsonValue] = {}
         for s_n in superpixels.numbers:

@@ -17,11 +17,11 @@ from camsweep.shards.digests import file_sha256
 from camsweep.shards.errors import InputError
 from camsweep.shards.index import scan_shard
 from camsweep.shards.manifest import ShardEntry
-from camsweep.shards.members import members, name_of
 from camsweep.shards.places import Place
-from camsweep.shards.staging import Finished, Staging
 from camsweep.shards.tarindex import tar_writer
-from camsweep.shards.tasks import ShardTask
+from camsweep.shards.writing.members import members, name_of
+from camsweep.shards.writing.staging import Finished, Staging
+from camsweep.shards.writing.tasks import ShardTask
 
 # Processes take some 3 s to start, mostly for imports; fewer samples are done by then.
 FEW_SAMPLES = 1500

@@ -1,0 +1,1 @@
+"""Writing shards: sources in, a data folder out; `writer.build` is the door."""
