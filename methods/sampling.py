@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from camsweep.shards.augment import Augment, draw, move_image, move_labels, sample_rng
 from camsweep.shards.errors import DamagedSample
@@ -89,6 +90,12 @@ class TrainingSet:
             regions = move_labels(self.superpixels[index], drawn)
         image = move_image(picture, drawn, self.settings)
         return image, torch.as_tensor(self.reader.labels[index]), regions
+
+
+def collate(samples: TrainingSet, pinned: bool, keys: list[tuple[int, int]]) -> list[Tensor]:
+    """The batch of some keys: images, labels, regions, damaged indices."""
+    batch: list[Tensor] = default_collate([samples[key] for key in keys])
+    return [part.pin_memory() for part in batch] if pinned else batch
 
 
 def step_seed(seed: int, epoch: int, step: int, use: int) -> int:

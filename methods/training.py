@@ -16,14 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from camsweep.methods import compose
 from camsweep.methods.backbones import freeze_batch_norm
 from camsweep.methods.base import Batch, Method
 from camsweep.methods.checkpoint import Checkpoint, EpochPart, Saver, begun, restore
 from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_factor, set_rate
-from camsweep.methods.sampling import TrainingSet, step_generator, step_seed
+from camsweep.methods.sampling import TrainingSet, collate, step_generator, step_seed
 from camsweep.methods.weights import load_into
 from camsweep.shards.epochs import EpochBatches, counted
 from camsweep.shards.errors import InputError
@@ -152,7 +151,7 @@ def train(
             saver = Saver(checkpoint, every, net, optimiser, epoch * batches.steps)
             # Batches are whole tasks of a thread, so that none of them waits for another's sample.
             made = load(
-                partial(_collate, samples, pinned), batches, workers=workers, ahead=2 * workers or 1
+                partial(collate, samples, pinned), batches, workers=workers, ahead=2 * workers or 1
             )
             with closing(made):
                 _run_epoch(run, made, epoch, part, saver)
@@ -176,12 +175,6 @@ class _Run:
     device: torch.device
     steps: int
     on_damaged: Callable[[int], None] | None
-
-
-def _collate(samples: TrainingSet, pinned: bool, keys: list[tuple[int, int]]) -> list[Tensor]:
-    """The batch of some keys: images, labels, regions, damaged indices."""
-    batch: list[Tensor] = default_collate([samples[key] for key in keys])
-    return [part.pin_memory() for part in batch] if pinned else batch
 
 
 def _run_epoch(

@@ -11,7 +11,8 @@ from camsweep.platform.context import Report, RunContext
 from camsweep.platform.failures import cause_of
 from camsweep.platform.trial import failed_row, run_trial
 from camsweep.sweeps.plan import PlannedTrial
-from camsweep.sweeps.results import add_uses, is_done, read_row, trial_table, write_trial
+from camsweep.sweeps.results import add_uses, is_done, read_row, write_trial
+from camsweep.sweeps.tables import trial_table
 
 #: Called once a trial with its final row.
 Done = Callable[[dict[str, Any]], None]
@@ -81,6 +82,8 @@ def record_failure(context: RunContext, row: dict[str, Any]) -> dict[str, Any]:
         stored = read_row(context.store, row["id"])
         if stored is not None and is_done(stored, context.skip_damaged):
             return stored
+        if stored is not None and stored["status"] == "done":
+            return row  # what --skip-damaged made stands; that all samples can't be had is no loss
         write_trial(context.store, row["id"], {"trials": trial_table(row)})
     except OSError as error:  # a full disk: the run's own summary still names the failure
         row["cause"] += f" (and its record could not be written: {error.strerror})"

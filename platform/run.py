@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from camsweep.methods.config import TrialConfig
-from camsweep.methods.weights import Known, check_known, examine_weights, file_sha256
+from camsweep.methods.weights import file_sha256
 from camsweep.platform.attempts import make_jobs, run_job
+from camsweep.platform.checks import check_splits, check_weights
 from camsweep.platform.context import RunContext
 from camsweep.platform.data import find_data
 from camsweep.platform.engine import run_on_ray
@@ -22,7 +22,7 @@ from camsweep.platform.monitor import Monitor
 from camsweep.platform.progress import view
 from camsweep.platform.provenance import collect
 from camsweep.shards.errors import InputError
-from camsweep.shards.manifest import Manifest, load_manifest
+from camsweep.shards.manifest import load_manifest
 from camsweep.shards.places import Place, as_place
 from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import estimate, seconds_by_trial
@@ -117,8 +117,8 @@ def prepare(request: Request) -> Prepared:
     manifest = load_manifest(data)
     plan = planned(manifest.digest, done_ids(history, request.skip_damaged))
     plan = replace(plan, trials=_tell_other_sweeps(plan, request.settings, digests))
-    _check_splits(plan, manifest, data)
-    _check_weights(plan, request.weights, len(manifest.classes))
+    check_splits(plan, manifest, data)
+    check_weights(plan, request.weights, len(manifest.classes))
     context = RunContext(
         store=request.store,
         data=data.url,
@@ -157,51 +157,6 @@ def _tell_other_sweeps(
         for trial in other.trials:
             uses[trial.id] = (*uses.get(trial.id, ()), *trial.uses)
     return tuple(replace(trial, also=uses.get(trial.id, ())) for trial in plan.trials)
-
-
-def _check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
-    for trial in plan.trials:
-        for key in ("train_split", "eval_split"):
-            split = getattr(trial.config, key)
-            if split not in manifest.splits:
-                names = ", ".join(manifest.splits)
-                raise InputError(f"{data}: has no split '{split}' ({key}); it has: {names}")
-        count = manifest.splits[trial.config.train_split].count
-        if trial.config.epochs and trial.config.batch > count:
-            raise InputError(
-                f"{data}: split '{trial.config.train_split}' has {count} images, less than a batch "
-                f"of {trial.config.batch}; --set batch={count} or less"
-            )
-
-
-def _check_weights(plan: Plan, weights: Mapping[str, str], classes: int) -> None:
-    """Every network that starts from a file can take its weights, all of them; no file is idle."""
-    known: dict[str, Known] = {}
-    checked: set[TrialConfig] = set()
-    for trial in plan.trials:
-        config = trial.config.model_copy(update={"seed": 0})
-        if config in checked:
-            continue
-        checked.add(config)
-        if config.pretrain != "weights":
-            if config.epochs == 0:
-                raise InputError("epochs: 0 evaluates given weights; it needs pretrain: weights")
-            continue
-        name: str = config.backbone if config.backbone in weights else ""
-        if name not in weights:
-            raise InputError(
-                f"--weights: profile '{plan.profile.name}' starts from pretrained weights; give "
-                f"--weights {config.backbone}=FILE, or --set pretrain=none for random ones"
-            )
-        source = f"--weights {weights[name]}"
-        if name not in known:
-            known[name] = examine_weights(Path(weights[name]), source)
-        holds = check_known(known[name], config, classes)
-        if config.epochs == 0 and holds == "backbone":
-            raise InputError(f"{source}: is a backbone only; epochs: 0 needs a whole network")
-    for name in sorted(weights.keys() - known.keys()):
-        which = f"backbone {name}" if name else "weights"
-        raise InputError(f"--weights {weights[name]}: no trial here starts from {which}")
 
 
 def local_device(gpus: float) -> str:

@@ -7,8 +7,9 @@ can be older than the last checkpoint (docs/decisions/0004-engine.md).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -73,6 +74,14 @@ class StoredCheckpoint:
         self.store.delete(self._name)
 
 
+class Computed(NamedTuple):
+    """What computing a stage gave: weights, the seconds over all attempts, its epochs if any."""
+
+    tensors: Tensors
+    seconds: float
+    epochs: Sequence[EpochLog] = ()
+
+
 @dataclass(frozen=True)
 class StageResult:
     """A stage's artefact.
@@ -81,42 +90,54 @@ class StageResult:
         tensors: the weights.
         seconds: what computing it took, also when it was found.
         found: whether somebody had computed it before.
+        epochs: the journal of its training.
+        skipped: the damaged samples (`SPLIT/KEY`) that its training left out.
     """
 
     tensors: Tensors
     seconds: float
     found: bool
+    epochs: tuple[EpochLog, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
-def ensure_weights(
-    store: Store,
-    stage_id: str,
-    compute: Callable[[], tuple[Tensors, float]],
-    *,
-    skip_damaged: bool = False,
-) -> StageResult:
+def ensure_weights(store: Store, stage_id: str, compute: Callable[[], Computed]) -> StageResult:
     """The weights of a stage: found, or computed under a lock so that it is done once.
 
     Args:
         store: where.
         stage_id: the stage.
-        compute: returns the weights and the seconds they took over all attempts.
-        skip_damaged: take what was trained without some damaged samples too; else it is made anew.
+        compute: called where they are not there.
     """
     name = artefact_name(stage_id, WEIGHTS)
     with store.lock(stage_id):
-        if not skip_damaged and read_skipped(store, stage_id):
-            # The list goes last: without it what is left would pass for whole.
-            for part in (WEIGHTS, CHECKPOINT, JOURNAL, SKIPPED):
-                store.delete(artefact_name(stage_id, part))
         found = store.exists(name)
         if not found:
-            tensors, seconds = compute()
-            store.write(artefact_name(stage_id, TIMING), json.dumps({"seconds": seconds}).encode())
-            write_tensors(store, name, tensors)
+            made = compute()
+            timing = json.dumps({"seconds": made.seconds}).encode()
+            store.write(artefact_name(stage_id, TIMING), timing)
+            if made.epochs:
+                # Again: another node, which no lock holds off a bucket, may be at an earlier epoch.
+                write_journal(store, stage_id, made.epochs)
+            write_tensors(store, name, made.tensors)
         # Also when found: whoever wrote the weights may have been killed right after it.
         StoredCheckpoint(store, stage_id).delete()
-        return StageResult(read_tensors(store, name), stage_seconds(store, stage_id), found)
+        return StageResult(
+            read_tensors(store, name),
+            stage_seconds(store, stage_id),
+            found,
+            tuple(read_journal(store, stage_id) if found else made.epochs),
+            tuple(read_skipped(store, stage_id)),
+        )
+
+
+def take_over(store: Store, stage_id: str, other: str) -> None:
+    """Let `other` go on from the checkpoint of `stage_id`, where it has begun nothing itself."""
+    if store.names(f"artefacts/{other}") or not store.exists(artefact_name(stage_id, CHECKPOINT)):
+        return
+    for part in (JOURNAL, CHECKPOINT):
+        if store.exists(artefact_name(stage_id, part)):
+            store.write(artefact_name(other, part), store.read(artefact_name(stage_id, part)))
 
 
 def stage_seconds(store: Store, stage_id: str) -> float:
@@ -135,7 +156,7 @@ def read_journal(store: Store, stage_id: str) -> list[EpochLog]:
     return [EpochLog(**row) for row in json.loads(store.read(name))]
 
 
-def write_journal(store: Store, stage_id: str, epochs: list[EpochLog]) -> None:
+def write_journal(store: Store, stage_id: str, epochs: Sequence[EpochLog]) -> None:
     """Replace the stage's journal of epochs."""
     rows = json.dumps([asdict(log) for log in epochs]).encode()
     store.write(artefact_name(stage_id, JOURNAL), rows)
@@ -149,8 +170,6 @@ def read_skipped(store: Store, stage_id: str) -> list[str]:
     return [str(sample) for sample in json.loads(store.read(name))]
 
 
-def add_skipped(store: Store, stage_id: str, sample: str) -> None:
-    """Note a damaged sample, at once: the weights must never be there without their list."""
-    known = read_skipped(store, stage_id)
-    if sample not in known:
-        store.write(artefact_name(stage_id, SKIPPED), json.dumps([*known, sample]).encode())
+def write_skipped(store: Store, stage_id: str, samples: Sequence[str]) -> None:
+    """Replace the list of the damaged samples that a stage's training left out."""
+    store.write(artefact_name(stage_id, SKIPPED), json.dumps(list(samples)).encode())

@@ -17,14 +17,10 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save
 
-from camsweep.sweeps.results import (
-    epoch_table,
-    image_table,
-    trial_table,
-    write_trial,
-)
+from camsweep.sweeps.results import write_trial
 from camsweep.sweeps.spec import load_sweep, shipped_names
 from camsweep.sweeps.store import Store
+from camsweep.sweeps.tables import epoch_table, image_table, trial_table
 
 CLASSES = ("background", "duck", "kite", "lamp", "mug", "pear", "tent")
 START = datetime(2026, 1, 1, tzinfo=UTC)

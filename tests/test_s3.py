@@ -17,8 +17,9 @@ from s3_server import Bucket, s3, server
 from camsweep.shards.errors import InputError
 from camsweep.shards.places import Place, as_place
 from camsweep.shards.places.remote import clear_error
-from camsweep.sweeps.results import add_uses, load_trials, trial_table, write_trial
+from camsweep.sweeps.results import add_uses, load_trials, write_trial
 from camsweep.sweeps.store import Store
+from camsweep.sweeps.tables import trial_table
 
 __all__ = ["s3", "server"]
 

@@ -9,7 +9,9 @@ import pytest
 from tiny import build_data, write_profile, write_sweep
 
 from camsweep.platform.cli.main import main
-from camsweep.shards.reader import open_split
+from camsweep.platform.stages import StoredCheckpoint
+from camsweep.shards.errors import DamagedSample
+from camsweep.shards.reader import SplitReader, open_split
 from camsweep.sweeps.results import load_images, load_trials
 from camsweep.sweeps.store import Store
 
@@ -63,7 +65,7 @@ def test_damaged_data_is_refused_or_left_out_and_told(
     row = stored(folder)
     assert row["status"] == "done"
     assert row["skipped"] == [f"train/{train}", f"val/{val}"]
-    assert (row["train_images"], row["eval_images"]) == (16, 5)
+    assert (row["train_images"], row["eval_images"]) == (15, 5)
     images = load_images(Store(str(folder / "store")))["image"].to_pylist()
     assert val not in images
     assert len(set(images)) == 5
@@ -94,3 +96,56 @@ def test_whole_data_never_takes_the_results_of_damaged_data(
     assert second["metric.miou"] != first["metric.miou"]
     assert run(folder, "--in-process", "--skip-damaged") == 0
     assert stored(folder)["finished"] == second["finished"]  # whole results serve all
+
+
+def test_what_was_made_without_damaged_samples_outlives_a_run_that_fails_on_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(folder, "train", 5)
+    assert run(folder, "--in-process", "--skip-damaged") == 0
+    before = stored(folder)
+    # As in object storage, where a run's start compares sizes alone.
+    monkeypatch.setattr("camsweep.platform.run.check_digests", lambda *_, **__: [])
+    assert run(folder, "--in-process") == 1
+    assert stored(folder) == before
+    assert run(folder, "--in-process", "--skip-damaged") == 0
+    assert stored(folder) == before
+
+
+def artefacts(folder: Path) -> list[str]:
+    return sorted(path.parent.name[64:] for path in (folder / "store").rglob("weights.safetensors"))
+
+
+def test_a_training_that_read_everything_is_everybodys(folder: Path) -> None:
+    assert run(folder, "--in-process", "--skip-damaged") == 0
+    before = stored(folder)
+    assert before["skipped"] == []
+    assert artefacts(folder) == [""]
+    assert run(folder, "--in-process") == 0
+    assert stored(folder) == before
+
+
+def test_leaving_out_goes_on_from_where_the_damage_was_met(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(folder, "train", 5)
+    monkeypatch.setattr("camsweep.platform.run.check_digests", lambda *_, **__: [])
+
+    def read(reader: SplitReader, index: int) -> object:
+        if index == 5 and len(done) == 1:  # the damage comes in the second epoch
+            raise DamagedSample(f"{reader.where(index)}: damaged")
+        return image(whole, index)
+
+    whole = open_split(folder / "whole", "train")
+    done: list[int] = []
+    save, image = StoredCheckpoint.save, SplitReader.image
+    monkeypatch.setattr(SplitReader, "image", read)
+    monkeypatch.setattr(
+        StoredCheckpoint, "save", lambda self, *saved: (done.append(saved[0]), save(self, *saved))
+    )
+    write_sweep(folder, SWEEP.replace("method: cam", "method: cam, batch: 16"))
+    assert run(folder, "--in-process") == 1
+    assert done == [1]
+    assert run(folder, "--in-process", "--skip-damaged") == 0
+    assert done == [1, 2]  # not the first epoch again
+    assert artefacts(folder) == ["-skipping"]

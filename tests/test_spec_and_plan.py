@@ -13,8 +13,8 @@ from camsweep.sweeps.estimate import estimate
 from camsweep.sweeps.identity import canonical_json, content_id, stage_ids
 from camsweep.sweeps.plan import Plan, make_plan
 from camsweep.sweeps.profile import load_profile, profile_names
-from camsweep.sweeps.results import trial_table
 from camsweep.sweeps.spec import Sweep, SweepSpec, expand_names, load_sweep, shipped_names
+from camsweep.sweeps.tables import trial_table
 
 FIVE = ["cpn/table1", "cpn/table2", "cpn/table3", "cpn/table4", "cpn/fig6"]
 

@@ -13,19 +13,15 @@ from camsweep.methods.base import load_method
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.results import (
     add_uses,
-    config_types,
-    curve_table,
     done_ids,
-    epoch_table,
-    image_table,
     load_epochs,
     load_images,
     load_trials,
     read_row,
-    trial_table,
     write_trial,
 )
 from camsweep.sweeps.store import Store
+from camsweep.sweeps.tables import config_types, curve_table, epoch_table, image_table, trial_table
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from camsweep.platform.attempts import Job, make_jobs, record_failure, run_job
 from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.failures import cause_of
 from camsweep.platform.run import Request, prepare
-from camsweep.platform.stages import StoredCheckpoint, ensure_weights, read_tensors
+from camsweep.platform.stages import Computed, StoredCheckpoint, ensure_weights, read_tensors
 from camsweep.platform.trial import failed_row, run_trial
 from camsweep.shards.errors import InputError
 from camsweep.shards.reader import open_split
@@ -142,7 +142,7 @@ def test_progress_is_told(ran: tuple[Store, dict[str, Any], list[Progress]]) -> 
 
 def test_a_second_evaluation_trains_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run_trial(*_first(world, CPN), lambda progress: None)
-    monkeypatch.setattr("camsweep.platform.trial.train", _forbidden)
+    monkeypatch.setattr("camsweep.platform.learning.train", _forbidden)
     other = CPN.replace("[1.0, 1.5]", "[1.0]")
     row = run_trial(*_first(world, other), lambda progress: None)
     assert row["status"] == "done"
@@ -169,7 +169,7 @@ def test_a_trial_that_fails_is_recorded_with_its_attempts(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("camsweep.platform.trial.train", fail)
+    monkeypatch.setattr("camsweep.platform.learning.train", fail)
     sweep = "title: x\nbase: {method: cam, lr: 0.5}\nseeds: 1\nretries: 2\n"
     plan, context = world.prepare(sweep)
     done: list[dict[str, Any]] = []
@@ -235,7 +235,7 @@ def test_a_trial_found_done_is_told_of_this_sweep(world: World) -> None:
 
 
 def test_a_debugger_gets_the_exception(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camsweep.platform.trial.train", _forbidden)
+    monkeypatch.setattr("camsweep.platform.learning.train", _forbidden)
     plan, context = world.prepare("title: x\nbase: {method: cam, lr: 0.7}\nseeds: 1\n")
     with pytest.raises(AssertionError, match="trained again"):
         run_job(make_jobs(plan.trials)[0], context, print, print, reraise=True)
@@ -264,9 +264,9 @@ def test_causes_are_one_line(error: BaseException, says: str) -> None:
 def test_weights_are_computed_once(tmp_path: Path) -> None:
     store, calls = Store(str(tmp_path)), []
 
-    def compute() -> tuple[dict[str, torch.Tensor], float]:
+    def compute() -> Computed:
         calls.append(1)
-        return {"w": torch.arange(3.0)}, 1.5
+        return Computed({"w": torch.arange(3.0)}, 1.5)
 
     first, second = (ensure_weights(store, "stage", compute) for _ in range(2))
     assert len(calls) == 1
@@ -290,4 +290,4 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.write("artefacts/s/weights.safetensors", b"nonsense")
     with pytest.raises(InputError, match=r"weights\.safetensors: damaged"):
-        ensure_weights(store, "s", lambda: ({}, 0.0))
+        ensure_weights(store, "s", lambda: Computed({}, 0.0))

@@ -1,0 +1,67 @@
+"""What a plan needs of its data and weights, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from camsweep.methods.config import TrialConfig
+from camsweep.methods.weights import Known, check_known, examine_weights
+from camsweep.shards.errors import InputError
+from camsweep.shards.manifest import Manifest
+from camsweep.shards.places import Place
+from camsweep.sweeps.plan import Plan
+
+
+def check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
+    """Every trial finds its splits, and enough images in them for a batch.
+
+    Raises:
+        InputError: it does not.
+    """
+    for trial in plan.trials:
+        for key in ("train_split", "eval_split"):
+            split = getattr(trial.config, key)
+            if split not in manifest.splits:
+                names = ", ".join(manifest.splits)
+                raise InputError(f"{data}: has no split '{split}' ({key}); it has: {names}")
+        count = manifest.splits[trial.config.train_split].count
+        if trial.config.epochs and trial.config.batch > count:
+            raise InputError(
+                f"{data}: split '{trial.config.train_split}' has {count} images, less than a batch "
+                f"of {trial.config.batch}; --set batch={count} or less"
+            )
+
+
+def check_weights(plan: Plan, weights: Mapping[str, str], classes: int) -> None:
+    """Every network that starts from a file can take its weights, all of them; no file is idle.
+
+    Raises:
+        InputError: a file is missing, does not fit, or serves no trial.
+    """
+    known: dict[str, Known] = {}
+    checked: set[TrialConfig] = set()
+    for trial in plan.trials:
+        config = trial.config.model_copy(update={"seed": 0})
+        if config in checked:
+            continue
+        checked.add(config)
+        if config.pretrain != "weights":
+            if config.epochs == 0:
+                raise InputError("epochs: 0 evaluates given weights; it needs pretrain: weights")
+            continue
+        name: str = config.backbone if config.backbone in weights else ""
+        if name not in weights:
+            raise InputError(
+                f"--weights: profile '{plan.profile.name}' starts from pretrained weights; give "
+                f"--weights {config.backbone}=FILE, or --set pretrain=none for random ones"
+            )
+        source = f"--weights {weights[name]}"
+        if name not in known:
+            known[name] = examine_weights(Path(weights[name]), source)
+        holds = check_known(known[name], config, classes)
+        if config.epochs == 0 and holds == "backbone":
+            raise InputError(f"{source}: is a backbone only; epochs: 0 needs a whole network")
+    for name in sorted(weights.keys() - known.keys()):
+        which = f"backbone {name}" if name else "weights"
+        raise InputError(f"--weights {weights[name]}: no trial here starts from {which}")
