@@ -61,18 +61,20 @@ class TrainingSet:
             DamagedSample: it can't be read and is not to be skipped, or no sample can be read.
         """
         epoch, asked = key
+        reason = ""
         for index in self._substitutes(epoch, asked):
             if index in self._damaged:
                 continue
             try:
                 image, labels, regions = self._sample(epoch, index)
-            except DamagedSample:
+            except DamagedSample as error:
                 if not self.skip_damaged:
                     raise
                 self._damaged.add(index)
+                reason = f" (the last one: {error})"
                 continue
             return image, labels, regions, -1 if index == asked else asked
-        raise DamagedSample(f"split '{self.reader.split}': no sample of it can be read")
+        raise DamagedSample(f"split '{self.reader.split}': no sample of it can be read{reason}")
 
     def _substitutes(self, epoch: int, asked: int) -> Iterator[int]:
         """The sample itself, then all others in an order of this draw's own."""

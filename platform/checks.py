@@ -8,8 +8,17 @@ from pathlib import Path
 from camsweep.methods.config import TrialConfig
 from camsweep.methods.weights import Known, check_known, examine_weights
 from camsweep.shards.errors import InputError
-from camsweep.shards.manifest import Manifest
+from camsweep.shards.manifest import Manifest, load_manifest
+from camsweep.shards.node.space import BUDGET_GB, BUDGET_VARIABLE
+from camsweep.shards.opening import load_index
 from camsweep.shards.places import Place
+from camsweep.shards.places.cache import (
+    BYTES_VARIABLE,
+    CACHE_DAYS,
+    CACHE_GB,
+    DAYS_VARIABLE,
+    limit,
+)
 from camsweep.sweeps.plan import Plan
 
 
@@ -30,6 +39,29 @@ def check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
             raise InputError(
                 f"{data}: split '{trial.config.train_split}' has {count} images, less than a batch "
                 f"of {trial.config.batch}; --set batch={count} or less"
+            )
+
+
+def check_reading(plan: Plan, data: Place) -> None:
+    """The indexes can be read, and evaluated splits have masks: else each trial would fail singly.
+
+    Raises:
+        InputError: they can't, they have none, or a bound of the cache is no number.
+    """
+    limit(BYTES_VARIABLE, CACHE_GB)
+    limit(DAYS_VARIABLE, CACHE_DAYS)
+    limit(BUDGET_VARIABLE, BUDGET_GB)
+    manifest = load_manifest(data)
+    evaluated = {trial.config.eval_split for trial in plan.to_run}
+    for split in sorted(evaluated | {trial.config.train_split for trial in plan.to_run}):
+        index = load_index(data, manifest, split)
+        masks = index.members.get("mask.png")
+        bare = [] if masks is None else (masks.length < 0).nonzero()[0].tolist()
+        if split in evaluated and (masks is None or bare):
+            key = index.keys[bare[0] if bare else 0]
+            raise InputError(
+                f"{data}: image {key} of split '{split}' has no mask; evaluate on a split with "
+                "masks (--set eval_split=…)"
             )
 
 

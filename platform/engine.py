@@ -21,6 +21,7 @@ from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.monitor import Monitor
 from camsweep.platform.trial import failed_row
 from camsweep.shards.errors import InputError
+from camsweep.shards.node.cores import usable_cores
 
 #: Set before Ray is imported and handed down to its workers, where the user has not set them: no
 #: loggers that write beside our tables, no calls home, no chatter. One malloc arena: Tune starts a
@@ -135,7 +136,21 @@ def run_on_ray(
                 callbacks=[_callback(jobs, context, monitor)],
             ),
         )
+        _keep_credentials_out()
         tuner.fit()
+
+
+def _keep_credentials_out() -> None:
+    """Stop Tune from writing AWS_... variables into Ray's runtime environments, which are logged.
+
+    Workers of a local Ray inherit the driver's environment anyway; on a cluster each node has
+    credentials of its own.
+    """
+    from ray.tune.execution import class_cache
+
+    # Not public: where it is gone, test_engine says so.
+    names = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")}
+    class_cache.ENV_VARS_TO_PROPAGATE = names
 
 
 def _connect(address: str | None, cpus: int, max_concurrent: int | None) -> None:
@@ -154,7 +169,7 @@ def _connect(address: str | None, cpus: int, max_concurrent: int | None) -> None
             first = (str(error).splitlines() or [""])[0]
             raise InputError(f"--address {address}: no Ray cluster there ({first})") from error
         return
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     wanted = max(cores, cpus * (max_concurrent or 1))
     ray.init(
         address="local",  # whatever RAY_ADDRESS says, and beside any cluster that runs here

@@ -80,7 +80,7 @@ def _running(states: list[TrialState]) -> Table:
             continue
         loss = "" if now.loss is None else f"{now.loss:.4f}"
         bar = ProgressBar(total=max(1, now.total), completed=now.done, width=20)
-        table.add_row(state.title, f"{now.phase} {now.done}/{now.total}", bar, loss)
+        table.add_row(Text(state.title), f"{now.phase} {now.done}/{now.total}", bar, loss)
     if len(running) > SHOWN_RUNNING:
         table.add_row(f"and {len(running) - SHOWN_RUNNING} more", "", "", "")
     return table
@@ -93,7 +93,7 @@ def _recent(states: list[TrialState]) -> Table:
     for state in ended[-SHOWN_RECENT:]:
         took = duration(state.seconds or 0.0)
         if state.miou is not None:
-            table.add_row(state.title, f"{100 * state.miou:.2f}", took)
+            table.add_row(Text(state.title), f"{100 * state.miou:.2f}", took)
         else:
             table.add_row(Text(state.title), Text(f"failed: {state.cause}", style="red"), took)
     return table

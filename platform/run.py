@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from camsweep.methods.weights import file_sha256
 from camsweep.platform.attempts import make_jobs, run_job
-from camsweep.platform.checks import check_splits, check_weights
+from camsweep.platform.checks import check_reading, check_splits, check_weights
 from camsweep.platform.context import RunContext
 from camsweep.platform.data import find_data
 from camsweep.platform.engine import run_on_ray
@@ -23,6 +22,7 @@ from camsweep.platform.progress import view
 from camsweep.platform.provenance import collect
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
+from camsweep.shards.node.cores import usable_cores
 from camsweep.shards.places import Place, as_place
 from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import estimate, seconds_by_trial
@@ -177,7 +177,7 @@ def _tell_cached(prepared: Prepared) -> None:
 
 def expected_seconds(prepared: Prepared, max_concurrent: int | None) -> float | None:
     """Wall-clock seconds of the plan on this machine from the store's history, or None."""
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     slots = max_concurrent or max(1, cores // prepared.profile.threads)
     return estimate(prepared.plan, prepared.history, slots)
 
@@ -214,6 +214,7 @@ def execute(
     plan, context = prepared.plan, prepared.context
     context.store.require_writable()
     splits = {getattr(t.config, k) for t in plan.to_run for k in ("train_split", "eval_split")}
+    check_reading(plan, prepared.data)
     lenient = context.skip_damaged
     for problem in check_digests(prepared.data, sorted(splits), raise_=not lenient):
         console.print(f"damaged: {problem}", markup=False, highlight=False, soft_wrap=True)

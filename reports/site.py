@@ -12,6 +12,7 @@ from camsweep.reports.cards import anchor
 from camsweep.reports.load import Selection, Trial
 from camsweep.reports.markup import Html, join, raw, tag
 from camsweep.reports.spec import paper
+from camsweep.reports.text import counted
 
 # The browser itself refuses anything but what is inside this file.
 _POLICY = (
@@ -113,7 +114,10 @@ def _damage(trials: Sequence[Trial]) -> list[tuple[str, str]]:
         return []
     samples = sorted({sample for t in having for sample in t.skipped})
     shown = ", ".join(samples[:20]) + (f" and {len(samples) - 20} more" if samples[20:] else "")
-    words = f"{len(samples)} samples left out in {len(having)} of {len(trials)} trials: {shown}"
+    words = (
+        f"{counted(len(samples), 'sample')} left out in {len(having)} of "
+        f"{counted(len(trials), 'trial')}: {shown}"
+    )
     return [("damaged data", words)]
 
 

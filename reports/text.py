@@ -248,6 +248,11 @@ def ranks(tied: tuple[int, ...]) -> str:
     return ", ".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}{BLANK}{r[-1]}" for r in runs)
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def leaderboard_caption(board: Leaderboard) -> str:
     """On which data, and how the groups were made."""
     images = f", {board.images:,} images" if board.images else ""
@@ -271,6 +276,12 @@ def leaderboard_caption(board: Leaderboard) -> str:
         )
     if len(board.entries) > TESTED:
         parts.insert(1, f"Places beyond {TESTED} are not tested.")
+    damaged = [t for e in board.entries for t in e.trials if t.skipped]
+    if damaged:
+        samples = len({sample for trial in damaged for sample in trial.skipped})
+        parts.append(
+            f"{counted(samples, 'damaged sample')} left out in {counted(len(damaged), 'trial')}."
+        )
     if board.left_out:
         plural = "s" if board.left_out > 1 else ""
         parts.append(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from camsweep.shards.errors import DamagedSample
 
@@ -78,4 +78,6 @@ def _read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _first(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not such a picture at all"  # Pillow names an object in memory
     return (str(error).splitlines() or [type(error).__name__])[0][:80]

@@ -13,7 +13,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import Manifest, find_split, size_problems
 from camsweep.shards.places import Place
 from camsweep.shards.places.cache import cache_folder
-from camsweep.shards.places.files import write_whole
+from camsweep.shards.places.files import locked, write_whole
 
 THREADS = 4  # hashlib lets go of the interpreter's lock, so files are hashed side by side
 SETTLED = 0.1  # seconds; a change right after another one may leave all times as they are
@@ -39,6 +39,16 @@ def remembered_sha256(paths: list[Path]) -> list[str]:
         return []
     folder = str(paths[0].parent.absolute())
     memory = cache_folder() / "digests" / f"{hashlib.sha256(folder.encode()).hexdigest()}.json"
+    known = _known(memory)
+    facts = [_facts(path) for path in paths]
+    if any(fact not in known for fact in facts):
+        with locked(memory.with_suffix(".lock")):  # one process of the node hashes
+            return _hashed(paths, memory)
+    return [known[fact] for fact in facts]
+
+
+def _hashed(paths: list[Path], memory: Path) -> list[str]:
+    """The digests of files, and those that ``memory`` does not know yet written to it."""
     known = _known(memory)
     started = time.time()
     facts = [_facts(path) for path in paths]

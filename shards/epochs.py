@@ -22,17 +22,6 @@ def epoch_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch, 0]).permutation(n).astype(np.int64)
 
 
-def rank_slice(order: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
-    """What one process takes of an epoch's order: every ``world``-th entry.
-
-    All ranks get ``len(order) // world`` entries, so that none waits for a step that the others
-    do not take: the last ``len(order) % world`` entries are left out of this epoch, as the
-    released code's ``drop_last`` does with a batch, and the next epoch's order leaves out others.
-    """
-    check_rank(rank, world)
-    return order[: len(order) // world * world][rank::world]
-
-
 def evaluation_share(n: int, rank: int = 0, world: int = 1) -> range:
     """The samples that one process evaluates: over all ranks each of 0..n-1 exactly once.
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from camsweep.shards.digests import differs, remembered_sha256
 from camsweep.shards.errors import InputError
 from camsweep.shards.index import SplitIndex, decode, encode, scan_shard
 from camsweep.shards.manifest import IndexEntry, Manifest, find_split
-from camsweep.shards.places import Place
+from camsweep.shards.places import ChangedFile, Place
 from camsweep.shards.places.cache import cache_folder
-from camsweep.shards.places.files import write_whole
+from camsweep.shards.places.files import locked, write_whole
 from camsweep.shards.shardfiles import ShardFiles, sample_problem
 
 SHA256_BYTES = 32
@@ -66,16 +64,19 @@ def load_index(place: Place, manifest: Manifest, split: str) -> SplitIndex:
 def damaged_samples(place: Place, manifest: Manifest, split: str, number: int) -> str:
     """Which samples of a shard that differs are damaged, to end the line that names the shard.
 
-    Such as `` (damaged: sample a: no .jpg)``. Empty for remote shards, which are not fetched for
-    it, and for data of format 1, where no index says what was written.
+    Such as `` (damaged: sample a: no .jpg)``. Empty where the shard cannot be read at all, and for
+    data of format 1, where no index says what was written. A remote shard is fetched for it.
 
     Raises:
         InputError: as ``load_index``.
     """
-    if place.local is None or split not in manifest.indexes:
+    if split not in manifest.indexes:
         return ""
     index = load_index(place, manifest, split)
-    found = ShardFiles(place, manifest.splits[split].shards).survey(number)
+    try:
+        found = ShardFiles(place, manifest.splits[split].shards).survey(number)
+    except (OSError, InputError):
+        return ""
     rows = (index.shards == number).nonzero()[0].tolist()
     damaged = [(row, problem) for row in rows if (problem := sample_problem(found, index, row))]
     if not damaged:
@@ -88,7 +89,7 @@ def damaged_samples(place: Place, manifest: Manifest, split: str, number: int) -
 def _stored(place: Place, entry: IndexEntry) -> bytes:
     where = place.name(entry.file)
     try:
-        content = place.read(entry.file)
+        content = place.read(entry.file, checked=True)
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror or error})") from None
     if hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -100,7 +101,7 @@ def _stored(place: Place, entry: IndexEntry) -> bytes:
 
 def _made_once(place: Place, manifest: Manifest, split: str) -> bytes:
     path = cache_folder() / "indexes" / f"{manifest.digest}-{split}.index"
-    with _lock(path):
+    with locked(path.with_suffix(".lock")):
         kept = _kept(path)
         if kept is not None:
             return kept
@@ -120,22 +121,6 @@ def _kept(path: Path) -> bytes | None:
     return content if hashlib.sha256(content).digest() == digest else None
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process of the node makes an index, where the cache can be written."""
-    lock = FileLock(path.with_suffix(".lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _make(place: Place, manifest: Manifest, split: str) -> bytes:
     """Scan all shards. Their SHA-256 must fit, as nothing else says what was written."""
     shards = manifest.splits[split].shards
@@ -145,7 +130,12 @@ def _make(place: Place, manifest: Manifest, split: str) -> bytes:
     tables = []
     for number, shard in enumerate(shards):
         name = place.name(shard.file)
-        path = place.fetch(shard.file, shard.bytes, shard.sha256)
+        try:
+            path = place.fetch(shard.file, shard.bytes, shard.sha256)
+        except ChangedFile as error:
+            if error.path is not None:
+                scan_shard(error.path, number, len(manifest.classes), name)  # names the sample
+            raise
         table = scan_shard(path, number, len(manifest.classes), name)
         if len(table) != shard.samples:
             raise InputError(

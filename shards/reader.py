@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from camsweep.shards.decoding import Sample, decode_image, decode_mask
 from camsweep.shards.digests import shard_problems
-from camsweep.shards.epochs import counted, epoch_order, rank_slice
+from camsweep.shards.epochs import counted, epoch_order
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.index import SplitIndex
 from camsweep.shards.manifest import Manifest, find_split, load_manifest, size_problems
@@ -21,7 +21,7 @@ from camsweep.shards.places import Place, as_place
 from camsweep.shards.shardfiles import ShardFiles
 from camsweep.shards.streaming import stream
 
-__all__ = ["Sample", "SplitReader", "epoch_order", "open_split", "rank_slice", "stream"]
+__all__ = ["Sample", "SplitReader", "epoch_order", "open_split", "stream"]
 
 
 class SplitReader:
@@ -56,8 +56,6 @@ class SplitReader:
         rows = np.repeat(np.arange(len(index)), np.diff(index.label_ends))
         self.labels[rows, index.label_values - 1] = 1
         pixels = self.sizes.prod(axis=1) if decoded else np.zeros(len(index), np.int64)
-        # Pixels that were decoded before a damage would hide it, here but not on other nodes.
-        self._shared = ~np.isin(index.shards, suspect)
         # Another version of Pillow may decode a JPEG to other pixels.
         stem = f"{manifest.digest[:16]}-{split}-{{}}-pillow{PIL.__version__}"
         self._images = NodeCache(stem.format("images"), 3 * pixels)
@@ -119,8 +117,8 @@ class SplitReader:
         """The bytes of one member of a sample, compared with its CRC-32.
 
         Raises:
-            InputError: the sample has no such member.
-            DamagedSample: it cannot be fetched or read, or its bytes have changed.
+            InputError: the sample has no such member, or its shard cannot be reached now.
+            DamagedSample: its shard is gone, it is not in it, or its bytes have changed.
         """
         return self._files.read(self._index, index, member)
 
@@ -128,10 +126,14 @@ class SplitReader:
         """How error lines call a sample: the shard's name and the key."""
         return self._files.where(self._index, index)
 
+    def _shared(self, index: int) -> bool:
+        # Pixels that were decoded before a damage would hide it, here but not on other nodes.
+        return int(self._index.shards[index]) not in self._files.suspect
+
     def _held(
         self, cache: NodeCache, index: int, shape: tuple[int, ...]
     ) -> NDArray[np.uint8] | None:
-        pixels = cache.get(index) if self._shared[index] and cache.sizes[index] else None
+        pixels = cache.get(index) if self._shared(index) and cache.sizes[index] else None
         return None if pixels is None else pixels.reshape(shape)
 
     def _keep(
@@ -142,7 +144,7 @@ class SplitReader:
             raise DamagedSample(
                 f"{self.where(index)}: decodes to {pixels.shape}, its JSON says {shape}"
             )
-        if self._shared[index] and cache.sizes[index]:
+        if self._shared(index) and cache.sizes[index]:
             cache.put(index, pixels)
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.index import SplitIndex
-from camsweep.shards.manifest import ShardEntry
-from camsweep.shards.places import Place
-from camsweep.shards.tarindex import Survey, survey
+from camsweep.shards.manifest import MANIFEST, ShardEntry
+from camsweep.shards.places import ChangedFile, LostFile, MissingFile, Place
+from camsweep.shards.tarindex import Member, Survey, survey
 
-RETRY_AFTER = 30.0  # seconds; a server that is gone would be waited for at each of its samples
-OPEN_FILES = 128  # descriptors kept; a shard beyond them is opened for each read
+RETRY_AFTER = 30.0  # seconds; a lost shard would be asked for at each of its samples
+OPEN_TRIES = 3
+OPEN_FILES = 128  # descriptors of local shards kept; one beyond them is opened for each read
 
 
 def sample_problem(found: Survey, index: SplitIndex, row: int) -> str:
@@ -51,18 +54,20 @@ class ShardFiles:
     Attributes:
         place: where the data lie.
         shards: the manifest's entries.
-        suspect: numbers of the shards that are known to differ from the manifest. All of a sample
-            in these is looked at before any of it is given, so that a sample is damaged or not
-            whichever of its members is asked for.
+        suspect: numbers of the shards that are known to differ from the manifest; a remote one
+            joins them when it is fetched. All of a sample in these is looked at before any of it is
+            given, so that a sample is damaged or not whichever of its members is asked for.
     """
 
     def __init__(
         self, place: Place, shards: tuple[ShardEntry, ...], suspect: Iterable[int] = ()
     ) -> None:
-        self.place, self.shards, self.suspect = place, shards, frozenset(suspect)
+        self.place, self.shards, self.suspect = place, shards, set(suspect)
         self._open: dict[int, int] = {}
         self._surveys: dict[int, Survey] = {}
-        self._failed: dict[int, tuple[float, str]] = {}
+        self._lost: dict[int, tuple[float, LostFile]] = {}
+        self._changed: dict[int, Path] = {}
+        self._renewed: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"place": self.place, "shards": self.shards, "suspect": self.suspect}
@@ -85,21 +90,38 @@ class ShardFiles:
     def path(self, number: int) -> Path:
         """A shard on this machine; a remote one is fetched into the node's cache.
 
+        A remote shard that is not what it was is given as it is now, and is suspect from then on.
+
         Raises:
-            InputError: it cannot be fetched, or could not half a minute ago; the line names it.
+            LostFile: it is not there, or was not half a minute ago; or the cache's disk is full.
+            InputError: it cannot be fetched now. Both lines name it.
         """
         shard = self.shards[number]
         if self.place.local is not None:
             # Not `fetch`, which refuses a shard cut short: what is left of it can be read.
             return self.place.local / shard.file
-        when, reason = self._failed.get(number, (-RETRY_AFTER, ""))
-        if reason and time.monotonic() - when < RETRY_AFTER:
-            raise InputError(reason)
-        try:
-            return self.place.fetch(shard.file, shard.bytes, shard.sha256)
-        except InputError as error:
-            self._failed[number] = time.monotonic(), str(error)
-            raise
+        changed = self._changed.get(number)
+        if changed is not None and changed.exists():
+            return changed
+        return self._fetch(number, check=False)
+
+    def renewed(self, number: int) -> bool:
+        """Look at this node's copy of a remote shard, and fetch it again where it is damaged.
+
+        For whoever found bytes in it that should not be there; once for each object of this class.
+
+        Returns:
+            Whether there may be something else at ``path`` now.
+
+        Raises:
+            InputError: as ``path``.
+        """
+        if self.place.local is not None or number in self.suspect or number in self._renewed:
+            return False
+        self._fetch(number, check=True)
+        self._renewed.add(number)
+        self._surveys.pop(number, None)
+        return True
 
     def read(self, index: SplitIndex, row: int, extension: str) -> bytes:
         """The bytes of a member, compared with the CRC-32 of the index.
@@ -108,71 +130,127 @@ class ShardFiles:
         member that has only moved (another one before it is missing) is still read.
 
         Raises:
-            InputError: the index has no such member.
-            DamagedSample: it cannot be fetched or read, or is not what was written.
+            InputError: the index has no such member, or the shard cannot be reached or read now.
+            DamagedSample: its shard is gone, finds no room, or is not what was written.
         """
         member = index.find(row, extension)
-        where = self.where(index, row)
         if member is None:
             name = f"{index.keys[row]}.{extension}"
-            raise InputError(f"{where}: no {name}; build the data again")
+            raise InputError(f"{self.where(index, row)}: no {name}; build the data again")
         number = int(index.shards[row])
         try:
-            if number in self.suspect:
-                return self._search(index, row, extension)
-            content = self._bytes(number, member.offset, member.length)
-            if zlib.crc32(content) != member.crc32 or len(content) != member.length:
-                return self._search(index, row, extension)
-        except OSError as error:
-            raise DamagedSample(f"{where}: cannot be read ({error.strerror or error})") from None
+            while number not in self.suspect:
+                content = self._bytes(number, member)
+                if number in self.suspect:
+                    break  # that showed when it was fetched, just now
+                if zlib.crc32(content) == member.crc32 and len(content) == member.length:
+                    return content
+                if not self.renewed(number):
+                    break
+            return self._search(index, row, extension)
         except DamagedSample:
             raise
-        except InputError as error:
+        except (OSError, InputError) as error:
+            raise self.failure(index, row, error) from None
+
+    def failure(self, index: SplitIndex, row: int, error: OSError | InputError) -> InputError:
+        """The error of a sample whose shard cannot be read: it names both.
+
+        A DamagedSample where the shard is lost. Else the samples may be whole, and leaving them
+        out would be wrong: too many open files, no permission, a disk or a server that fails.
+        """
+        number = int(index.shards[row])
+        if isinstance(error, InputError):
             # The place names the shard, which `where` does already.
             reason = str(error).removeprefix(f"{self.name(number)}: ")
-            raise DamagedSample(f"{where}: {reason}") from None
-        return content
+            lost, missing = isinstance(error, LostFile), isinstance(error, MissingFile)
+        else:
+            reason = f"cannot be read ({error.strerror or error})"
+            # A copy that has gone is no loss: it was thrown out, again and again.
+            missing = isinstance(error, FileNotFoundError) and self.place.local is not None
+            lost = missing
+        if missing and not self._folder_is_there():
+            lost = False
+        return (DamagedSample if lost else InputError)(f"{self.where(index, row)}: {reason}")
 
     def survey(self, number: int) -> Survey:
         """What the shard holds, read once a process.
 
         Raises:
             InputError: it cannot be fetched.
+            OSError: it cannot be read now.
         """
-        if number not in self._surveys:
-            self._surveys[number] = survey(self.path(number))
-        return self._surveys[number]
+        found = self._surveys.get(number)
+        for _ in range(OPEN_TRIES if found is None else 0):
+            path = self.path(number)
+            found = survey(path)
+            # Else another process has thrown the copy out, which is no damage.
+            if self.place.local is not None or found.samples or path.exists():
+                self._surveys[number] = found
+                break
+        if found is None or number not in self._surveys:
+            raise FileNotFoundError(errno.ENOENT, "its copy is thrown out again and again")
+        return found
+
+    def _folder_is_there(self) -> bool:
+        """Whether only a shard is gone, not all data (a disk that is not mounted, a bucket)."""
+        with suppress(OSError):
+            return self.place.exists(MANIFEST)
+        return False
+
+    def _fetch(self, number: int, *, check: bool) -> Path:
+        shard = self.shards[number]
+        when, lost = self._lost.get(number, (0.0, None))
+        if lost is not None and time.monotonic() - when < RETRY_AFTER:
+            raise type(lost)(str(lost))
+        try:
+            return self.place.fetch(shard.file, shard.bytes, shard.sha256, check=check)
+        except LostFile as error:
+            if isinstance(error, ChangedFile) and error.path is not None:
+                self._surveys.pop(number, None)
+                self._changed[number] = error.path
+                self.suspect.add(number)
+                return error.path
+            self._lost[number] = time.monotonic(), error
+            raise
 
     def _search(self, index: SplitIndex, row: int, extension: str) -> bytes:
         number = int(index.shards[row])
-        found = self.survey(number)
-        problem = sample_problem(found, index, row)
-        if problem:
-            raise DamagedSample(
-                f"{self.where(index, row)}: {problem}; build or copy the data again"
-            )
-        moved = found.samples[index.keys[row]].members[extension]
-        return self._bytes(number, moved.offset, moved.length)
+        for _ in range(2):
+            found = self.survey(number)
+            problem = sample_problem(found, index, row)
+            if problem:
+                break
+            moved = found.samples[index.keys[row]].members[extension]
+            content = self._bytes(number, moved)
+            if zlib.crc32(content) == moved.crc32 and len(content) == moved.length:
+                return content
+            self._surveys.pop(number, None)  # of a file that is another one by now
+            problem = "its shard changes while it is read"
+        raise DamagedSample(f"{self.where(index, row)}: {problem}; build or copy the data again")
 
-    def _bytes(self, number: int, offset: int, length: int) -> bytes:
+    def _bytes(self, number: int, member: Member) -> bytes:
         """Bytes of a shard, fewer where it ends early.
 
         pread has no file position, so threads and forked workers may share the descriptor.
         """
         descriptor = self._open.get(number)
         if descriptor is not None:
-            return os.pread(descriptor, length, offset)
+            return os.pread(descriptor, member.length, member.offset)
         descriptor = self._descriptor(number)
-        if len(self._open) < OPEN_FILES and self._open.setdefault(number, descriptor) == descriptor:
-            return os.pread(descriptor, length, offset)
+        # Not of a remote shard: while one is open its room on the disk is not free, whoever throws
+        # the copy out; and opening it is what says that the copy is in use.
+        keep = self.place.local is not None and len(self._open) < OPEN_FILES
+        if keep and self._open.setdefault(number, descriptor) == descriptor:
+            return os.pread(descriptor, member.length, member.offset)
         try:
-            return os.pread(descriptor, length, offset)
+            return os.pread(descriptor, member.length, member.offset)
         finally:
             os.close(descriptor)
 
     def _descriptor(self, number: int) -> int:
-        try:
-            return os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            # Another process may have thrown the copy out between fetching and opening.
-            return os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
+        for _ in range(OPEN_TRIES):
+            with suppress(FileNotFoundError):
+                # Another process may have thrown the copy out between fetching and opening.
+                return os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)

@@ -18,6 +18,7 @@ from camsweep.shards.manifest import find_split, load_manifest, size_problems
 from camsweep.shards.opening import damaged_samples, load_index
 from camsweep.shards.places import Place, as_place
 from camsweep.shards.shardfiles import ShardFiles, sample_problem
+from camsweep.shards.tarindex import GONE_OR_DAMAGED
 
 
 def stream(
@@ -40,7 +41,8 @@ def stream(
 
     Returns:
         A webdataset pipeline: each iteration is one pass, and it can be a DataLoader's data set.
-        At the first sample that cannot be read it raises DamagedSample.
+        At the first sample that is damaged it raises DamagedSample; an InputError that names the
+        sample where its shard cannot be reached or read now.
 
     Raises:
         InputError: as ``open_split``.
@@ -91,21 +93,25 @@ def _shard(files: ShardFiles, index: SplitIndex, number: int) -> Iterator[Sample
             done += 1
         if done == len(rows) and next(raws, None) is None:
             return
-    except (tarfile.TarError, OSError, ValueError):
+    except (tarfile.TarError, ValueError):
         pass  # said below, better
-    except InputError as error:
+    except (OSError, InputError) as error:
         if isinstance(error, DamagedSample) or not rows:
             raise
-        # The shard was not fetched: the line names it, and the sample is added here.
-        reason = str(error).removeprefix(f"{files.name(number)}: ")
-        raise DamagedSample(f"{files.where(index, rows[0])}: {reason}") from None
+        if isinstance(error, InputError) or error.errno not in GONE_OR_DAMAGED:
+            raise files.failure(index, rows[min(done, len(rows) - 1)], error) from None
+    if rows:
+        try:
+            files.renewed(number)
+        except InputError as error:
+            raise files.failure(index, rows[min(done, len(rows) - 1)], error) from None
     yield from _by_index(files, index, number, rows[done:])
 
 
 def _by_index(
     files: ShardFiles, index: SplitIndex, number: int, rows: list[int]
 ) -> Iterator[Sample]:
-    """The rest of a shard that is not as it was written; ends in an error whatever comes.
+    """The rest of a shard that is not as it was written; ends in an error unless it was its copy.
 
     webdataset drops the sample before the damage too, and cannot say which one is damaged.
     """
@@ -115,10 +121,13 @@ def _by_index(
         raw = {name: suspect.read(index, row, name) for name in members}
         yield _decode(raw, index, row, suspect.where(index, row))
     found = suspect.survey(number)
-    for row in (index.shards == number).nonzero()[0].tolist():
+    all_rows = (index.shards == number).nonzero()[0].tolist()
+    for row in all_rows:
         problem = sample_problem(found, index, row)
         if problem:
             raise DamagedSample(f"{files.where(index, row)}: {problem}; build the data again")
+    if not found.problem and list(found.samples) == [index.keys[row] for row in all_rows]:
+        return  # this node's copy was damaged, and is another one by now
     raise InputError(
         f"{files.name(number)}: holds other samples than its index, or has changed behind the "
         "last one; build or copy the data again"

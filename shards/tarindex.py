@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tarfile
 import zlib
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Any, BinaryIO
 
 BLOCK = 512
 PIECE = 2**20
+# No such file, or a damaged header that points behind all that a file can hold.
+GONE_OR_DAMAGED = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EOVERFLOW)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ def survey(path: Path, required: tuple[str, ...] = ("jpg", "json")) -> Survey:
     Args:
         path: a tar file on this machine.
         required: extensions that every sample needs.
+
+    Raises:
+        OSError: it is there and cannot be read now (no permission, too many open files, ...),
+            which says nothing about what it holds.
     """
     samples: dict[str, Found] = {}
     problem = ""
@@ -84,7 +91,11 @@ def survey(path: Path, required: tuple[str, ...] = ("jpg", "json")) -> Survey:
                 found.members[extension] = Member(item.offset_data, item.size, crc)
             else:
                 problem = _ending(content, tar.offset)
-    except (tarfile.TarError, OSError, ValueError) as error:
+    except (tarfile.TarError, OverflowError, ValueError) as error:
+        problem = f"({error})"
+    except OSError as error:
+        if error.errno not in GONE_OR_DAMAGED:
+            raise
         problem = f"({error})"
     if problem:
         problem = f"damaged after sample {current or 'none'} {problem}"

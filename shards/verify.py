@@ -49,13 +49,18 @@ def check_digests(
     """
     place = as_place(root)
     manifest = load_manifest(place)
-    problems = [
-        line + damaged_samples(place, manifest, split, number)
+    found = [
+        (split, number, line)
         for split in splits
         for number, line in shard_problems(place, manifest, split).items()
     ]
+    # An error names the samples of the first shard alone: remote ones are fetched for it.
+    problems = [
+        line + damaged_samples(place, manifest, split, number)
+        for split, number, line in (found[:1] if raise_ else found)
+    ]
     if problems and raise_:
-        more = len(problems) - 1
+        more = len(found) - 1
         end = f" (and {more} more shard{'s' if more > 1 else ''})" if more else ""
         raise InputError(problems[0] + end)
     return problems

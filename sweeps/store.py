@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from pyarrow import fs
 from camsweep.shards.errors import InputError
 from camsweep.shards.places import as_place
 from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.places.errors import clear_error
 from camsweep.shards.places.files import write_whole
-from camsweep.shards.places.remote import clear_error, filesystem, read_whole
+from camsweep.shards.places.remote import filesystem, read_whole
 
 __all__ = ["TABLES", "Store", "write_whole"]
 
@@ -115,9 +116,8 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Remove the relative file `name` if it is there."""
-        if self.exists(name):
-            with self._files(name) as files:
-                files.delete_file(self.path(name))
+        with suppress(FileNotFoundError), self._files(name) as files:
+            files.delete_file(self.path(name))
 
     def delete_folder(self, name: str) -> None:
         """Remove the relative folder `name` and all in it if it is there."""

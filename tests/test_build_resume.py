@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,10 +21,14 @@ import camsweep.shards.embedded.source as embedded
 from camsweep.shards.embedded.source import embedded_source
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
+from camsweep.shards.reader import open_split
 from camsweep.shards.sources.folder import folder_source
 from camsweep.shards.verify import verify
+from camsweep.shards.writing import writer
+from camsweep.shards.writing.members import Superpixels, file_stamp
 from camsweep.shards.writing.staging import Staging
-from camsweep.shards.writing.writer import build
+from camsweep.shards.writing.tasks import plan
+from camsweep.shards.writing.writer import Source, build
 
 STAGING = ".d.building"
 
@@ -190,6 +195,73 @@ def test_other_settings_use_nothing_of_an_interrupted_build(tmp_path: Path) -> N
     assert contents(out) == contents(tmp_path / "fresh")
     modern = build(embedded_source(1, 8, 2), tmp_path / "m", shard_samples=4, superpixels=[20])
     assert modern.digest != manifest.digest
+
+
+def masks_of(out: Path) -> set[int]:
+    reader = open_split(out, "train", decoded=False)
+    return {int(value) for index in range(len(reader)) for value in np.unique(reader[index].mask)}
+
+
+def interrupt(source: Source, out: Path) -> None:
+    """Build, and stop when all shards are finished."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(writer, "publish", die_softly)
+        with pytest.raises(KeyboardInterrupt):
+            build(source, out, shard_samples=3, workers=1)
+
+
+def die_softly(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_files_of_another_folder_are_others_whatever_they_have_in_common(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "classes.txt").write_text("thing\nother\n")
+    for name, value in (("A", 1), ("B", 2)):
+        for index in range(9):
+            path = folder / name / f"i{index}.png"
+            write_mask(path, np.full((8, 9), value))
+            os.utime(path, (1e9, 1e9))  # as archives and rsync set it
+    first, second = (folder / name / "i0.png" for name in "AB")
+    assert first.stat().st_size == second.stat().st_size
+    out = tmp_path / "d"
+    interrupt(folder_source(folder, masks="A"), out)
+    build(folder_source(folder, masks="B"), out, shard_samples=3, workers=1)
+    assert masks_of(out) == {2}
+
+
+def test_a_file_that_is_replaced_by_one_of_its_size_and_time_is_another(
+    folder: Path, tmp_path: Path
+) -> None:
+    path, out = folder / "SegmentationClass" / "i7.png", tmp_path / "d"
+    (folder / "classes.txt").write_text("thing\nother\n")
+    before = path.stat()
+    interrupt(folder_source(folder), out)
+    write_mask(path, np.full((8, 9), 2))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    build(folder_source(folder), out, shard_samples=3, workers=1)
+    assert masks_of(out) == {1, 2}
+
+
+def test_a_file_with_the_same_name_elsewhere_is_another(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"
+    one.parent.mkdir()
+    other.parent.mkdir()
+    one.write_bytes(b"1")
+    other.hardlink_to(one)  # all that `stat` tells is equal
+    assert file_stamp(one, tmp_path) != file_stamp(other, tmp_path)
+    assert file_stamp(one, one.parent) == file_stamp(other, other.parent)
+    assert file_stamp(one, tmp_path / "c").startswith(str(one))  # not below the root
+
+
+def test_settings_of_the_source_are_part_of_its_shards() -> None:
+    source = embedded_source(0, 4, 2)
+    stamps = [task.stamp for task in plan(source, 3, Superpixels((), 10.0, "modern"))]
+    changed = dataclasses.replace(source, settings=dict(source.settings) | {"masks": "B"})
+    others = [task.stamp for task in plan(changed, 3, Superpixels((), 10.0, "modern"))]
+    assert not set(stamps) & set(others)
 
 
 def test_finished_data_are_recognised_without_building(

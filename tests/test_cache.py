@@ -15,8 +15,9 @@ import pytest
 from filelock import FileLock
 
 from camsweep.shards.errors import InputError
-from camsweep.shards.places import cache
-from camsweep.shards.places.cache import cache_folder, fetched, limit, make_room
+from camsweep.shards.places import ChangedFile, LostFile, cache
+from camsweep.shards.places.cache import cache_folder, limit, make_room
+from camsweep.shards.places.fetching import RemoteFile, fetched
 
 SIZE = 1000
 
@@ -29,11 +30,17 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def get(number: int, chunks: Callable[[], Iterable[bytes]] | None = None) -> Path:
+def get(
+    number: int,
+    chunks: Callable[[], Iterable[bytes]] | None = None,
+    *,
+    stamp: str = "first",
+    check: bool = False,
+) -> Path:
     data = content(number)
-    return fetched(
-        f"shard {number}", SIZE, sha256(data), chunks or (lambda: [data[:300], data[300:]])
-    )
+    chunks = chunks or (lambda: [data[:300], data[300:]])
+    remote = RemoteFile(f"shard {number}", SIZE, sha256(data), chunks, lambda: stamp)
+    return fetched(remote, check=check)
 
 
 def refused() -> Iterator[bytes]:
@@ -89,12 +96,97 @@ def test_a_copy_of_another_size_is_not_trusted() -> None:
     assert get(1).read_bytes() == content(1)
 
 
-def test_wrong_content_is_named_and_not_kept(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"shard 1: SHA-256 \w{12}\.\.\., its manifest says"):
+@pytest.mark.parametrize("wrong", [content(2), content(1)[:-1], content(1) + b"more"])
+def test_wrong_content_is_named_and_kept_as_damaged(folder: Path, wrong: bytes) -> None:
+    told = r"SHA-256 \w{12}\.\.\." if len(wrong) == SIZE else f"{len(wrong):,} bytes"
+    for chunks in (lambda: [wrong], refused):  # the second time nothing is downloaded
+        with pytest.raises(ChangedFile, match=rf"shard 1: .*{told}, its manifest says") as caught:
+            get(1, chunks)
+        assert caught.value.path is not None
+        assert caught.value.path.read_bytes() == wrong
+        assert held(folder) == [caught.value.path.name]
+    assert caught.value.path.name.endswith(".damaged")
+    # It was replaced; and nothing of it stays.
+    assert get(1, stamp="second").read_bytes() == content(1)
+    assert held(folder) == [f"{sha256(content(1))}.tar"]
+
+
+def test_a_server_that_sends_without_end_is_cut_off(folder: Path) -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield content(1)
+
+    with pytest.raises(ChangedFile, match="at least 3,000 bytes"):
+        get(1, endless)
+    (kept,) = folder.glob("*.damaged")
+    assert kept.stat().st_size == 2 * SIZE
+
+
+def test_a_damaged_copy_is_believed_for_minutes_and_thrown_out_like_others(folder: Path) -> None:
+    with pytest.raises(ChangedFile) as caught:
         get(1, lambda: [content(2)])
-    with pytest.raises(InputError, match=r"shard 1: 999 bytes, its manifest says 1,000"):
-        get(1, lambda: [content(1)[:-1]])
+    assert caught.value.path is not None
+    age(caught.value.path, 11 / 1440)
+    assert get(1).read_bytes() == content(1)  # it was the transfer
+    with pytest.raises(ChangedFile):
+        get(3, lambda: [content(2)])
+    assert make_room(folder, 0, 0, 0) == 0
     assert held(folder) == []
+
+
+def test_a_copy_that_the_disk_lost_is_fetched_again(folder: Path) -> None:
+    path = get(1)
+    path.write_bytes(bytes(SIZE))  # its size survived a power cut, its content did not
+    assert get(1, refused) == path
+    assert get(1, check=True).read_bytes() == content(1)
+    assert get(1, refused, check=True) == path
+
+
+def test_content_is_on_the_disk_before_its_name_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def replaced(self: Path, target: Path) -> Path:
+        done.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    name = get(1).name
+    assert done[0].endswith(".part")
+    assert done[1:] == [name, folder.name]
+
+
+def test_a_crashed_download_of_the_same_file_makes_room_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMSWEEP_CACHE_GB", str(1.5 * SIZE / 1e9))
+    get(1).unlink()
+    part = folder / f".{sha256(content(1))}.{'0' * 32}.part"
+    part.write_bytes(content(0))
+    get(1)
+    assert held(folder) == [f"{sha256(content(1))}.tar"]
+
+
+def test_a_disk_without_locks_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    monkeypatch.setenv("CAMSWEEP_CACHE_GB", str(1.5 * SIZE / 1e9))
+    part = folder / f".{sha256(content(3))}.{'0' * 32}.part"
+    assert get(1).read_bytes() == content(1)
+    part.touch()
+    assert get(2).read_bytes() == content(2)
+    assert held(folder) == sorted([part.name, f"{sha256(content(2))}.tar"])
 
 
 def test_an_interrupted_download_leaves_nothing(folder: Path) -> None:
@@ -143,7 +235,7 @@ def test_a_file_larger_than_the_bound_is_refused_with_its_number(
     monkeypatch.setenv("CAMSWEEP_CACHE_GB", "1")
     told = r"shard s has 1,230,000,000 bytes, .*\(1,000,000,000\); set CAMSWEEP_CACHE_GB to 1\.3"
     with pytest.raises(InputError, match=told):
-        fetched("shard s", 1_230_000_000, "0" * 64, refused)
+        fetched(RemoteFile("shard s", 1_230_000_000, "0" * 64, refused, lambda: ""))
     assert not folder.exists()
 
 
@@ -186,7 +278,7 @@ def test_a_full_disk_is_one_line_before_the_download(
     full = shutil.disk_usage(folder)._replace(free=SIZE - 1)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: full)
     told = f"{folder}: full, shard 2 needs 1,000 bytes; set CAMSWEEP_CACHE to a folder with room"
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(LostFile, match=told):
         get(2, refused)
     assert not old.exists()
     assert held(folder) == []
@@ -225,7 +317,7 @@ def test_no_room_and_no_quota_are_told_as_full(
         raise OSError(code, os.strerror(code), str(self))
 
     monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(InputError, match=r"full, shard 1 needs 1,000 bytes"):
+    with pytest.raises(LostFile, match=r"full, shard 1 needs 1,000 bytes"):
         get(1)
     assert held(folder) == []
 
@@ -233,8 +325,9 @@ def test_no_room_and_no_quota_are_told_as_full(
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CAMSWEEP_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="set CAMSWEEP_CACHE to a writable folder"):
+    with pytest.raises(InputError, match="set CAMSWEEP_CACHE to a writable folder") as caught:
         get(1, refused)
+    assert not isinstance(caught.value, LostFile)
 
 
 def _child(number: int, log: str) -> None:

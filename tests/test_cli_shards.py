@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from camsweep.platform.cli.shards import app
 from camsweep.shards.errors import InputError
+from camsweep.shards.node.cores import usable_cores
 
 run = CliRunner().invoke
 
@@ -81,6 +85,27 @@ def test_build_voc(shared: Path, tmp_path: Path) -> None:
     assert run(app, ["verify", str(out)]).exit_code == 0
 
 
+def test_by_default_there_are_as_many_workers_as_cores_that_may_be_used(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def noted(*_: object, workers: int, **__: object) -> Any:
+        seen.append(workers)
+        return SimpleNamespace(problems=[], samples=9)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr("camsweep.shards.verify.verify", noted)
+    assert run(app, ["verify", str(data)]).exit_code == 0
+    assert run(app, ["verify", str(data), "--workers", "2"]).exit_code == 0
+    monkeypatch.setattr("camsweep.shards.superpixels.precompute", lambda *a, **k: noted(**k) and [])
+    assert run(app, ["superpixels", str(data), "--s-n", "20"]).exit_code == 0
+    assert seen == [3, 2, 3]
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == 64
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -104,3 +129,11 @@ def test_help_has_an_example(command: list[str]) -> None:
     result = run(app, [*command, "--help"])
     assert result.exit_code == 0
     assert f"camsweep shards {' '.join(command)}" in text(result)
+
+
+def test_info_lists_the_superpixels_beside_the_shards(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "d")
+    words = ["superpixels", str(tmp_path / "d"), "--s-n", "9", "--split", "val"]
+    assert run(app, words).exit_code == 0
+    shown = text(run(app, ["info", str(tmp_path / "d")]))
+    assert "superpixels beside them: S_N 9 of val (modern, compactness 10), digest " in shown

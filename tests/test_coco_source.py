@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from typer.testing import CliRunner
 
+from camsweep.platform.cli.shards import app
 from camsweep.shards.errors import InputError
+from camsweep.shards.manifest import load_manifest
 from camsweep.shards.reader import open_split
 from camsweep.shards.sources.coco import coco_source
 from camsweep.shards.verify import verify
@@ -324,3 +327,14 @@ def test_a_stamp_changes_with_image_and_annotations(coco: Path) -> None:
         False,
         True,
     ]
+
+
+def test_the_command_says_what_was_left_out(coco: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["build", "coco", "--root", str(coco), "--out", str(tmp_path / "d")]
+    )
+    assert done.exit_code == 0, done.output
+    left_out = load_manifest(tmp_path / "d").settings["left_out"]
+    count = left_out["train"]["images_without_annotations"]  # type: ignore[index, call-overload]
+    assert count > 0
+    assert f"train: {count} images without annotations left out" in done.output

@@ -169,7 +169,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
     os.kill(driver.pid, signal.SIGINT)
     assert driver.wait(timeout=120) == 130
     said = (world.folder / "stopped.log").read_text()
-    assert "run the same command to go on" in said
+    assert "the same command goes on where it was" in said
     assert "Traceback" not in said
     assert not list(Path(store.path(".")).rglob("*.tmp"))
     assert world.run("stopped").returncode == 0
@@ -204,3 +204,25 @@ def test_a_failing_trial_is_recorded_and_the_others_end(world: World) -> None:
         check=True,
     )
     assert "not finite" in json.dumps(json.loads(shown.stdout)["trials"])
+
+
+def test_credentials_never_reach_a_runtime_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray writes runtime environments to its logs, which everybody may read."""
+    from ray.tune.execution import class_cache
+
+    from camsweep.platform.engine import _keep_credentials_out
+
+    monkeypatch.setattr(
+        class_cache, "ENV_VARS_TO_PROPAGATE", set(class_cache.ENV_VARS_TO_PROPAGATE)
+    )
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+
+    class Trainable:
+        pass
+
+    def environment() -> str:
+        return str(class_cache._ActorClassCache().get(Trainable)._default_options)
+
+    assert "hunter2" in environment()  # else there is nothing to prevent
+    _keep_credentials_out()
+    assert "hunter2" not in environment()

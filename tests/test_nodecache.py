@@ -348,6 +348,20 @@ def test_removed_after_days_without_use(folder: Path, monkeypatch: pytest.Monkey
     assert time.time() - only(folder, "young*.data").stat().st_mtime < 60
 
 
+def test_a_cache_in_use_stays_whatever_the_bound(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMSWEEP_CACHE_DAYS", "0")
+    used = NodeCache("used", SIZES)
+    fill(used)
+    fill(NodeCache("idle", SIZES))
+    for name in ("used", "idle"):
+        age(folder, name, 10)
+    assert NodeCache("new", SIZES).ready()
+    assert names(folder) == {"used", "new"}
+    assert held(used) == [0, 1, 2, 3, 4]
+
+
 def test_a_disk_with_little_room(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tiny import build_data
 
 from camsweep.shards.errors import InputError
-from camsweep.shards.places import Place, as_place, redact
+from camsweep.shards.places import ChangedFile, LostFile, Place, as_place, redact
 from camsweep.shards.reader import open_split
 from camsweep.shards.verify import verify
 
@@ -80,6 +80,15 @@ def test_a_wrong_url_is_one_line(url: str, told: str) -> None:
         "https://storage.googleapis.com/b/x?x-goog-signature=hunter2",
         "https://host/x?token=hunter2",
         "https://host/x?v=1&sig=hunter2",
+        "s3://AKIDEXAMPLE:hunter2/more@bucket/x",
+        "s3://AKIDEXAMPLE:hunter2/x",
+        "s3://AKIDEXAMPLE%3Ahunter2%40bucket/x",
+        "https://me:hunter2/more@host.example/x",
+        "https://me:hunter2?more@host.example/x",
+        "https://me:more/hunter2%40host.example/x",
+        "s3://bucket/x?endpoint_override=https://me:hunter2/more@host:9",
+        "s3://bucket/x?endpoint_override=me:hunter2/more%2540host:9",
+        "s3://bucket/x?Expires=1&Sign=hunter2",
     ],
 )
 def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
@@ -173,6 +182,8 @@ class Handler(SimpleHTTPRequestHandler):
         self.asked.append(self.path)
         if self.path.startswith("/secret"):
             self.send_error(403)
+        elif self.path.startswith("/broken"):
+            self.send_error(500)
         elif self.path.startswith("/half"):
             self.send_response(200)
             self.send_header("Content-Length", "100")
@@ -241,6 +252,38 @@ def test_what_the_web_refuses_or_breaks_off_is_one_line(web: tuple[str, Path]) -
         as_place(address).fetch("a", 5, sha256(b"wrong"))
     with pytest.raises(InputError, match=rf"{address}/a: 5 bytes, its manifest says 6"):
         as_place(address).fetch("a", 6, sha256(b"wrong"))
+
+
+def test_an_error_of_the_server_is_one_clear_reason_and_no_missing_file(
+    web: tuple[str, Path],
+) -> None:
+    place = as_place(f"{web[0]}/broken")
+    reason = "the server answered 500: Internal Server Error"
+    for act in (lambda: place.read("a"), lambda: place.size("a")):
+        with pytest.raises(OSError, match=reason) as caught:
+            act()
+        assert caught.value.strerror == reason
+    with pytest.raises(InputError, match=rf"broken/a: cannot be read \({reason}\)") as error:
+        place.fetch("a", 3, "0" * 64)
+    assert not isinstance(error.value, LostFile)
+    with pytest.raises(LostFile, match=r"b: cannot be read \(not there\)"):
+        as_place(web[0]).fetch("b", 3, "0" * 64)
+
+
+def test_a_damaged_file_of_a_web_server_is_kept_until_it_is_replaced(
+    web: tuple[str, Path],
+) -> None:
+    address, folder = web
+    place, content = as_place(address), b"content"
+    (folder / "a.tar").write_bytes(b"CONTENTS")
+    for _ in range(2):
+        with pytest.raises(ChangedFile) as caught:
+            place.fetch("a.tar", 7, sha256(content))
+        assert caught.value.path is not None
+        assert caught.value.path.read_bytes() == b"CONTENTS"
+    assert Handler.asked.count("/a.tar") == 1
+    (folder / "a.tar").write_bytes(content)
+    assert place.fetch("a.tar", 7, sha256(content)).read_bytes() == content
 
 
 def test_a_forked_process_opens_its_own_connection(web: tuple[str, Path]) -> None:

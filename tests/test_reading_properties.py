@@ -20,7 +20,6 @@ from camsweep.shards.epochs import (
     counted,
     epoch_order,
     evaluation_share,
-    rank_slice,
 )
 from camsweep.shards.errors import InputError
 from camsweep.shards.reader import SplitReader, open_split, stream
@@ -211,20 +210,6 @@ class TestTraining:
             order = epoch_order(13, 5, epoch)[:12]
             assert items == [(epoch, f"train_{index}") for index in order]
 
-    @quick
-    @given(
-        n=st.integers(0, 300),
-        seed=st.integers(0, 2**40),
-        epoch=st.integers(0, 1000),
-        world=st.integers(1, 9),
-    )
-    def test_slices_are_equal_and_apart(self, n: int, seed: int, epoch: int, world: int) -> None:
-        order = epoch_order(n, seed, epoch)
-        slices = [rank_slice(order, rank, world) for rank in range(world)]
-        assert {len(part) for part in slices} == {n // world}
-        joined = np.concatenate(slices)
-        assert len(np.unique(joined)) == len(joined) == n // world * world
-
 
 class TestCounts:
     """Counts are compared with the manifest at every pass."""
@@ -253,7 +238,6 @@ class TestCounts:
     @pytest.mark.parametrize(("rank", "world"), [(2, 2), (-1, 2), (0, 0)])
     def test_wrong_rank(self, data: Any, rank: int, world: int) -> None:
         for wrong in (
-            lambda: rank_slice(np.arange(4), rank, world),
             lambda: evaluation_share(4, rank, world),
             lambda: EpochBatches(4, 2, 0, rank, world),
             lambda: stream(data(5, 2), "train", rank, world),

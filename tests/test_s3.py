@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from s3_server import Bucket, s3, server
 
 from camsweep.shards.errors import InputError
-from camsweep.shards.places import Place, as_place
-from camsweep.shards.places.remote import clear_error
+from camsweep.shards.places import ChangedFile, LostFile, Place, as_place
+from camsweep.shards.places.errors import clear_error
 from camsweep.sweeps.results import add_uses, load_trials, write_trial
 from camsweep.sweeps.store import Store
 from camsweep.sweeps.tables import trial_table
@@ -83,14 +83,82 @@ def test_an_object_that_vanished_or_changed_is_named(s3: Bucket, cache: Path) ->
     s3.put("x/a.tar", CONTENT)
     place = as_place(s3.url("x"))
     shard = f"s3://{s3.name}/x/a.tar"
-    with pytest.raises(InputError, match=f"{shard}: SHA-256 .*, its manifest says 0000"):
+    with pytest.raises(ChangedFile, match=f"{shard}: SHA-256 .*, its manifest says 0000"):
         place.fetch("a.tar", len(CONTENT), "0" * 64)
-    with pytest.raises(InputError, match=f"{shard}: at least 128,000 bytes, its manifest says 5"):
+    with pytest.raises(ChangedFile, match=f"{shard}: at least 128,000 bytes, its manifest says 5"):
         place.fetch("a.tar", 5, sha256(CONTENT))
     s3.delete("x/a.tar")
-    with pytest.raises(InputError, match=rf"{shard}: cannot be read \(not there\)"):
-        place.fetch("a.tar", len(CONTENT), sha256(CONTENT))
-    assert [path.name for path in (cache / "shards").iterdir()] == [".locks"]
+    with pytest.raises(LostFile, match=rf"{shard}: cannot be read \(not there\)"):
+        place.fetch("a.tar", len(CONTENT), sha256(CONTENT)[::-1])
+    assert not list((cache / "shards").glob("*.tar"))
+
+
+def test_a_damaged_object_is_downloaded_again_when_it_was_replaced(s3: Bucket) -> None:
+    place, digest = as_place(s3.url("x")), sha256(CONTENT)
+    s3.put("x/a.tar", bytes(len(CONTENT)))
+    for _ in range(2):
+        with pytest.raises(ChangedFile):
+            place.fetch("a.tar", len(CONTENT), digest)
+    s3.put("x/a.tar", CONTENT)  # within the same second, with the same size
+    assert place.fetch("a.tar", len(CONTENT), digest).read_bytes() == CONTENT
+
+
+def test_wrong_credentials_are_no_loss_of_a_file(s3: Bucket, refusing: str) -> None:
+    place = as_place(f"s3://bucket/x?endpoint_override={refusing}")
+    with pytest.raises(InputError, match=r"x/a: cannot be read \(access refused") as caught:
+        place.fetch("a", 5, "0" * 64)
+    assert not isinstance(caught.value, LostFile)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The methods of the requests that the server gets from now on."""
+    from werkzeug.serving import WSGIRequestHandler
+
+    requests: list[str] = []
+    run = WSGIRequestHandler.run_wsgi
+
+    def counted(self: WSGIRequestHandler) -> None:
+        requests.append(self.command)
+        run(self)
+
+    monkeypatch.setattr(WSGIRequestHandler, "run_wsgi", counted)
+    return requests
+
+
+def test_few_requests(s3: Bucket, asked: list[str]) -> None:
+    store, place = Store(s3.url("results")), as_place(s3.url("results"))
+    store.exists("connect")
+    for act, wanted in (
+        (lambda: store.write_table("trials/a.arrow", row("a")), ["PUT"]),
+        (lambda: store.read_table("trials/a.arrow"), ["HEAD", "GET"]),
+        (lambda: place.write("b", b"1"), ["PUT"]),
+        (lambda: place.read("b", checked=True), ["HEAD", "GET"]),
+        (lambda: store.delete("nothing"), ["HEAD"]),
+    ):
+        asked.clear()
+        act()
+        assert asked == wanted
+
+
+def test_an_object_without_an_md5_is_read_whole(s3: Bucket, tmp_path: Path) -> None:
+    """Written in parts: its tag says nothing about its content."""
+    content = CONTENT * 200
+    (tmp_path / "a").write_bytes(content)
+    place = as_place(s3.url("x"))
+    place.upload(tmp_path / "a", "a")
+    head = s3.client().head_object(Bucket=s3.name, Key="x/a")  # type: ignore[attr-defined]
+    assert "-" in head["ETag"]
+    assert place.read("a") == content
+
+
+def test_an_object_deleted_meanwhile_is_deleted(
+    s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyarrow raises FileNotFoundError for an object that another process deleted."""
+    store = Store(s3.url("results"))
+    monkeypatch.setattr(Store, "exists", lambda self, name: True)
+    store.delete("trials/nothing")
 
 
 def test_an_overwritten_object_is_read_whole(s3: Bucket) -> None:

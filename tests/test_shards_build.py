@@ -15,7 +15,7 @@ from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.reader import open_split
-from camsweep.shards.writing.writer import Source, SourceSample, build
+from camsweep.shards.writing.writer import Source, SourceSample, build, check_key
 
 
 def make_source(count: int = 10, change: int = 0, **splits: int) -> Source:
@@ -231,3 +231,11 @@ def test_colour_map_is_the_development_kits() -> None:
     assert len(set(colours)) == 256
     with pytest.raises(InputError):
         colour_map(257)
+
+
+@pytest.mark.parametrize("key", ["", "a.b", "a/b", "a b", "\u00e4", "a\n"])
+def test_a_key_that_a_tar_would_cut_is_refused_in_one_line(key: str) -> None:
+    with pytest.raises(InputError, match=r"^list\.txt: key .* needs letters, digits") as caught:
+        check_key(key, "list.txt")
+    assert "\n" not in str(caught.value)
+    check_key("a_B-9", "list.txt")

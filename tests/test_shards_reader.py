@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from made_data import SIZE, made, make_sample, make_source
+from made_data import SIZE, flip, made, make_sample, make_source
 from PIL import Image
 
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.manifest import load_manifest, write_manifest
-from camsweep.shards.places import as_place
+from camsweep.shards.places import LostFile, MissingFile, as_place
 from camsweep.shards.reader import open_split, stream
 from camsweep.shards.shardfiles import ShardFiles
 from camsweep.shards.writing.writer import build
@@ -166,21 +168,84 @@ def test_a_picture_of_another_size_than_its_index(
     assert str((*SIZE, 3)) in str(caught.value)
 
 
-def test_a_shard_that_cannot_be_fetched_is_a_damaged_sample(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kind", "raised"),
+    [(LostFile, DamagedSample), (MissingFile, DamagedSample), (InputError, InputError)],
+)
+def test_a_shard_that_is_lost_is_damage_and_one_that_is_out_of_reach_is_none(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[InputError],
+    raised: type[InputError],
 ) -> None:
-    """What a remote place says of a shard that vanished, or of a cache disk that is full."""
+    """What a remote place says of a shard that vanished, or of a server that does not answer."""
 
     def refuse(files: ShardFiles, number: int) -> Path:
-        raise InputError(f"{files.name(number)}: cannot be read (it has gone)")
+        raise kind(f"{files.name(number)}: cannot be read (so it is)")
 
     reader = open_split(root, "train")
     monkeypatch.setattr(ShardFiles, "path", refuse)
-    line = f"^{root}/train-000001.tar, sample train_5: cannot be read .it has gone.$"
-    with pytest.raises(DamagedSample, match=line):
+    line = f"^{root}/train-000001.tar, sample train_5: cannot be read .so it is.$"
+    with pytest.raises(InputError, match=line) as caught:
         reader[5]
-    with pytest.raises(DamagedSample, match=r"sample train_0: cannot be read .it has gone.$"):
+    assert type(caught.value) is raised
+    with pytest.raises(InputError, match=r"sample train_0: cannot be read .so it is.$") as caught:
         list(stream(root, "train"))
+    assert type(caught.value) is raised
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES, errno.ESTALE])
+def test_what_the_machine_does_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    root = made(tmp_path / "d")
+
+    def fail(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    flip(root / "train-000001.tar", b"train_6.jpg")
+    suspect = open_split(root, "train", decoded=False, strict=False)
+    monkeypatch.setattr("camsweep.shards.shardfiles.os.open", fail)
+    monkeypatch.setattr(Path, "open", fail)
+    for row in (1, 5):  # read by the index; by a survey of its shard
+        with pytest.raises(InputError, match=rf"sample train_{row}: cannot be read \(") as caught:
+            suspect[row]
+        assert type(caught.value) is InputError
+        assert os.strerror(code) in str(caught.value)
+    monkeypatch.undo()
+    assert suspect[5].key == "train_5"  # nothing wrong was remembered
+
+
+def test_no_descriptors_left_in_the_stream_is_no_damage(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import builtins
+
+    real = builtins.open
+
+    def fail(file: object, *more: Any, **named: Any) -> Any:
+        if str(file).endswith("train-000001.tar"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(file, *more, **named)  # type: ignore[arg-type]
+
+    samples = stream(root, "train")
+    monkeypatch.setattr(builtins, "open", fail)
+    seen = []
+    with pytest.raises(InputError, match=r"sample train_4: .*Too many open files") as caught:
+        seen += [sample.key for sample in samples]
+    assert type(caught.value) is InputError
+
+
+def test_a_missing_shard_is_damage_and_a_missing_folder_is_none(tmp_path: Path) -> None:
+    root = made(tmp_path / "d")
+    reader = open_split(root, "train", decoded=False)
+    (root / "train-000001.tar").rename(root / "away")
+    with pytest.raises(DamagedSample, match=r"sample train_5: .*No such file"):
+        reader[5]
+    root.rename(root.with_name("away"))  # as where a disk is not mounted
+    with pytest.raises(InputError, match=r"sample train_0: .*No such file") as caught:
+        reader[0]
+    assert type(caught.value) is InputError
 
 
 def test_a_copy_thrown_out_of_the_cache_is_fetched_again(

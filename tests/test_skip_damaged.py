@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
+from made_data import make_sample, make_source
 from tiny import build_data, write_profile, write_sweep
 
 from camsweep.platform.cli.main import main
 from camsweep.platform.stages import StoredCheckpoint
 from camsweep.shards.errors import DamagedSample
 from camsweep.shards.reader import SplitReader, open_split
+from camsweep.shards.writing.writer import SourceSample, build
 from camsweep.sweeps.results import load_images, load_trials
 from camsweep.sweeps.store import Store
 
@@ -73,7 +77,48 @@ def test_damaged_data_is_refused_or_left_out_and_told(
     out = folder / "report"
     assert main(["report", "--store", str(folder / "store"), "--out", str(out)]) == 0
     page = (out / "index.html").read_text()
-    assert f"2 samples left out in 1 of 1 trials: train/{train}, val/{val}" in page
+    assert f"2 samples left out in 1 of 1 trial: train/{train}, val/{val}" in page
+
+    capsys.readouterr()
+    assert main(["status", "--store", str(folder / "store")]) == 0
+    assert "1 of them without damaged samples (2;" in capsys.readouterr().out
+    assert main(["leaderboard", "--store", str(folder / "store")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 damaged samples left out in 1 trial." in said
+
+
+def test_a_damaged_index_stops_the_run_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = folder / "data" / "val.index.arrow"
+    index.write_bytes(index.read_bytes()[:-1])
+    for more in ((), ("--skip-damaged",)):
+        assert run(folder, "--in-process", *more) == 2
+        assert "val.index.arrow" in capsys.readouterr().err
+    assert not (folder / "store" / "trials").exists()
+
+
+def without_mask(index: int) -> SourceSample:
+    return dataclasses.replace(make_sample("train", index), mask=None)
+
+
+def test_a_split_without_masks_is_refused_before_it_is_trained_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(folder / "data")
+    samples = [partial(without_mask, index) for index in range(16)]
+    build(dataclasses.replace(make_source(), splits={"train": samples}), folder / "data")
+    assert run(folder, "--in-process", "--set", "eval_split=train") == 2
+    assert "image train_0 of split 'train' has no mask" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["CAMSWEEP_CACHE_GB", "CAMSWEEP_DECODED_GB"])
+def test_a_bound_that_is_no_number_stops_the_run(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "much")
+    assert run(folder, "--in-process") == 2
+    assert f"{name}=much: must be a number" in capsys.readouterr().err
 
 
 def test_whole_data_never_takes_the_results_of_damaged_data(

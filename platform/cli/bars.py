@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+SECONDS_A_LINE = 30.0
 
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each thing that is counted, on standard error; only a terminal shows it.
+    """A bar for each thing that is counted, on standard error; a line now and then in a log.
 
     Yields:
         What to call with (what, done, total).
@@ -24,13 +28,17 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    with Progress(*columns, console=console, transient=True) as shown:
 
         def on_progress(what: str, done: int, total: int) -> None:
             if what not in tasks:
@@ -38,6 +46,19 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             shown.update(tasks[what], completed=done)
 
         yield on_progress
+
+
+def _lines() -> Callable[[str, int, int], None]:
+    """Prints where things stand twice a minute, for batch jobs; nothing where all is quick."""
+    last = time.monotonic()
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_A_LINE:
+            last = time.monotonic()
+            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+    return on_progress
 
 
 def parse_numbers(option: str, text: str) -> list[int]:

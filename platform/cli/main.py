@@ -77,10 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["CAMSWEEP_DEBUG"] = "1" if debug else ""
     try:
         result = app(words, standalone_mode=False)
-        return int(result) if isinstance(result, int) else 0
+        status = int(result) if isinstance(result, int) else 0
+        # Typer turns Ctrl-C in a command into this status.
+        return _stopped() if status == STOPPED else status
     except typer.Exit as done:
-        # Typer turns Ctrl-C in a command into this exit.
-        return _stopped() if done.exit_code == STOPPED else done.exit_code
+        return done.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _stopped()
     except UsageError as error:

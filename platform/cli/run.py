@@ -113,12 +113,11 @@ def conclude(outcome: Outcome, store: str) -> int:
     skipped = outcome.monitor.skipped()
     if skipped:
         shown = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
-        print(f"camsweep: {len(skipped)} damaged samples left out: {shown}", file=sys.stderr)
+        noun = "sample" if len(skipped) == 1 else "samples"
+        print(f"camsweep: {len(skipped)} damaged {noun} left out: {shown}", file=sys.stderr)
     if outcome.interrupted:
         left = counts["waiting"] + counts["running"]
-        print(
-            f"camsweep: stopped with {left} to go; run the same command to go on", file=sys.stderr
-        )
+        print(f"camsweep: {left} trials not done yet", file=sys.stderr)
         return 130
     if counts["failed"]:
         hint = f"camsweep status --store {shlex.quote(store)}"

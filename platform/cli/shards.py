@@ -33,16 +33,28 @@ def info(path: Data) -> None:
         camsweep shards info s3://bucket/voc12
     """
     from rich.console import Console
+    from rich.text import Text
 
     from camsweep.shards.manifest import load_manifest
     from camsweep.shards.places import as_place
+    from camsweep.shards.superpixels.checking import listed
 
     place = as_place(path)
     manifest = load_manifest(place)
     console = Console()
-    console.print(f"[bold]{manifest.name}[/]  {manifest.source}")
+    # As `Text`: names with brackets would be read as markup.
+    console.print(Text.assemble((manifest.name, "bold"), f"  {manifest.source}"))
     stored = ", ".join(str(s_n) for s_n in manifest.superpixels) or "none"
     console.print(f"superpixels in the shards: {stored}")
+    for _, side in listed(place):
+        if side is not None and side.wanted.data == manifest.digest:
+            console.print(
+                f"superpixels beside them: S_N {side.wanted.s_n} of {side.wanted.split} "
+                f"({side.wanted.scaling}, compactness {side.wanted.compactness:g}), "
+                f"digest {side.digest[:12]}",
+                soft_wrap=True,
+                markup=False,
+            )
     console.print(f"digest {manifest.digest}", soft_wrap=True)
     console.print(_split_table(manifest))
     console.print(_class_table(place, manifest))
@@ -59,14 +71,13 @@ def verify_data(path: Data, workers: Workers = None) -> None:
 
         camsweep shards verify s3://bucket/voc12 --workers 8
     """
-    import os
-
+    from camsweep.shards.node.cores import usable_cores
     from camsweep.shards.places import as_place
     from camsweep.shards.verify import verify
 
     place = as_place(path)
     with bars() as on_progress:
-        report = verify(place, on_progress, workers=workers or os.cpu_count() or 1)
+        report = verify(place, on_progress, workers=workers or usable_cores())
     for problem in report.problems:
         typer.echo(problem, err=True)
     if report.problems:
@@ -104,8 +115,7 @@ def superpixels(
 
         camsweep shards superpixels s3://bucket/voc12 --split train_aug --s-n 200 --publish
     """
-    import os
-
+    from camsweep.shards.node.cores import usable_cores
     from camsweep.shards.places import as_place
     from camsweep.shards.superpixels import precompute
 
@@ -117,7 +127,7 @@ def superpixels(
             parse_numbers("--s-n", s_n),
             compactness=compactness,
             scaling=scaling,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or usable_cores(),
             publish=publish,
             on_progress=on_progress,
         )
@@ -127,28 +137,31 @@ def superpixels(
 
 def _split_table(manifest: Manifest) -> object:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("split", title_justify="left")
     for column in ("images", "shards", "MB"):
         table.add_column(column, justify="right")
     for name, split in manifest.splits.items():
         size = sum(shard.bytes for shard in split.shards)
-        table.add_row(name, f"{split.count:,}", str(len(split.shards)), f"{size / 1e6:,.1f}")
+        table.add_row(Text(name), f"{split.count:,}", str(len(split.shards)), f"{size / 1e6:,.1f}")
     return table
 
 
 def _class_table(place: Place, manifest: Manifest) -> object:
     from rich.table import Table
+    from rich.text import Text
 
     from camsweep.shards.reader import open_split
 
     table = Table("index", "class", "colour")
     counts = []
     for name in manifest.splits:
-        table.add_column(f"images in {name}", justify="right")
+        table.add_column(Text(f"images in {name}"), justify="right")
         counts.append(open_split(place, name).labels.sum(axis=0).astype(int))
     for index, name in enumerate(manifest.classes):
         colour = "#{:02x}{:02x}{:02x}".format(*manifest.colours[index])
         having = [f"{count[index - 1]:,}" if index else "" for count in counts]
-        table.add_row(str(index), name, f"[{colour}]██[/] {colour}", *having)
+        shown = Text.assemble(("██", colour), f" {colour}")
+        table.add_row(str(index), Text(name), shown, *having)
     return table

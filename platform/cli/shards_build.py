@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -222,4 +222,9 @@ def _build(
             on_progress=on_progress,
         )
     counts = ", ".join(f"{split.count:,} {name}" for name, split in manifest.splits.items())
+    left_out: Any = manifest.settings.get("left_out") or {}  # by split, of COCO
+    for split, reasons in left_out.items():
+        for reason, count in reasons.items():
+            if count:
+                typer.echo(f"{split}: {count:,} {reason.replace('_', ' ')} left out")
     typer.echo(f"{as_place(out)}: {manifest.name}, {counts}, digest {manifest.digest[:12]}")

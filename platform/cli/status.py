@@ -49,6 +49,13 @@ def _show(trials: list[dict[str, Any]], run: dict[str, Any] | None, traceback: b
     done = [t for t in trials if t["status"] == "done"]
     failed = [t for t in trials if t["status"] == "failed"]
     console.print(f"{len(done)} done, {len(failed)} failed", highlight=False)
+    damaged = [t for t in done if t.get("skipped")]
+    if damaged:
+        samples = len({sample for t in damaged for sample in t["skipped"]})
+        console.print(
+            f"{len(damaged)} of them without damaged samples ({samples}; the report names them)",
+            highlight=False,
+        )
     table = Table("sweep", "done", "failed", "best mIoU", box=None, pad_edge=False)
     for sweep in sorted({s for t in trials for s in t["sweeps"]}):
         mine = [t for t in done if sweep in t["sweeps"]]

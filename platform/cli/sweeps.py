@@ -45,26 +45,28 @@ def _list(console: Console) -> None:
         spec = load_sweep(shipped).spec
         cells = str(len(load_sweep(shipped).cells()))
         table.add_row(shipped, spec.title, cells, str(spec.seeds))
-    console.print(table)
+    console.print(table, markup=False)
     console.print()
     profiles = Table("profile", "title", box=None, pad_edge=False)
     for profile in profile_names():
         profiles.add_row(profile, load_profile(profile).title)
-    console.print(profiles)
+    console.print(profiles, markup=False)
 
 
 def _show(console: Console, name: str) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from camsweep.methods.base import load_method
     from camsweep.methods.compose import ComposedConfig
     from camsweep.sweeps.spec import load_sweep
 
     sweep = load_sweep(name)
-    console.print(f"[bold]{sweep.name}[/bold]  {sweep.spec.title}")
-    console.print(f"{sweep.path}, {sweep.spec.seeds} seeds")
+    # As `Text`: brackets in what a user wrote would be read as markup.
+    console.print(Text.assemble((sweep.name, "bold"), f"  {sweep.spec.title}"))
+    console.print(f"{sweep.path}, {sweep.spec.seeds} seeds", markup=False)
     if sweep.spec.notes:
-        console.print(sweep.spec.notes)
+        console.print(sweep.spec.notes, markup=False)
     console.print()
     cells = Table("cell", "settings", box=None, pad_edge=False)
     methods: dict[str, type[TrialConfig]] = {}

@@ -58,9 +58,9 @@ def check(
     if "source_sha256" in known.origin:
         made = f"{known.title}, {known.origin.get('source')}"
         console.print(Text(f"converted from {made}"), soft_wrap=True)
-        console.print(f"source sha256 {known.origin['source_sha256']}", soft_wrap=True)
+        console.print(Text(f"source sha256 {known.origin['source_sha256']}"), soft_wrap=True)
     console.print(f"sha256 {file_sha256(file)}", soft_wrap=True)
-    console.print(_table(found))
+    console.print(_table(found), markup=False)  # names of parts are the file's
     for line in problems(found):
         console.print(Text(line), soft_wrap=True)
     if known.prcm_layout is not None:

@@ -1,5 +1,5 @@
 """Where data lie, and the files of a node's cache folder."""
 
-from camsweep.shards.places.place import Place, as_place, redact
+from camsweep.shards.places.place import ChangedFile, LostFile, MissingFile, Place, as_place, redact
 
-__all__ = ["Place", "as_place", "redact"]
+__all__ = ["ChangedFile", "LostFile", "MissingFile", "Place", "as_place", "redact"]

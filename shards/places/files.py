@@ -1,14 +1,16 @@
-"""Local files written whole or not at all."""
+"""Local files written whole or not at all, and locks for those who share them."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -28,6 +30,35 @@ def copy_whole(source: Path, path: Path) -> None:
     """
     with source.open("rb") as content:
         _whole(path, lambda stream: shutil.copyfileobj(content, stream))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a power cut, where the disk can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a file lock, which waits for its turn; go on without where the disk has no locks.
+
+    For work that is wasteful to do twice at once, but not wrong. Yields whether it is held.
+    """
+    lock = FileLock(path)
+    held = False
+    with suppress(OSError, NotImplementedError):  # how filelock says that there is no flock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        held = True
+    try:
+        yield held
+    finally:
+        if held:
+            lock.release()
 
 
 def _whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:

@@ -6,16 +6,18 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 from camsweep.shards.errors import InputError
-from camsweep.shards.places.cache import fetched
+from camsweep.shards.places.errors import ChangedFile, LostFile, MissingFile, clear_error
+from camsweep.shards.places.fetching import RemoteFile, fetched
 from camsweep.shards.places.files import copy_whole, write_whole
-from camsweep.shards.places.remote import Remote, clear_error, connect
+from camsweep.shards.places.remote import Remote, connect
 from camsweep.shards.places.urls import check_url, redact, split_url, without_query
 
-__all__ = ["Place", "as_place", "redact"]
+__all__ = ["ChangedFile", "LostFile", "MissingFile", "Place", "as_place", "redact"]
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,13 @@ class Place:
             return {}
         return {path.name: path.stat().st_size for path in files}
 
-    def read(self, file: str) -> bytes:
+    def read(self, file: str, *, checked: bool = False) -> bytes:
         """The whole of a small file.
+
+        Args:
+            file: its name.
+            checked: the caller compares the content with a digest, so that a request is saved
+                which makes sure that a file which is being replaced is not read in part.
 
         Raises:
             FileNotFoundError: it is not there.
@@ -94,7 +101,7 @@ class Place:
         if self.local is not None:
             return (self.local / file).read_bytes()
         with self._remote(file) as remote:
-            return remote.read(file)
+            return remote.read(file, checked=checked)
 
     def write(self, file: str, data: bytes) -> None:
         """Write a file whole or not at all; a local folder is made where it is missing.
@@ -130,33 +137,36 @@ class Place:
             ):
                 remote.write(file, content)
 
-    def fetch(self, file: str, bytes: int, sha256: str) -> Path:
+    def fetch(self, file: str, bytes: int, sha256: str, *, check: bool = False) -> Path:
         """A local path of a whole file: itself, or its copy in the node's cache.
 
-        A local file's size is checked, a download's SHA-256, too. See ``cache.fetched`` for how
+        A local file's size is checked, a download's SHA-256, too. See ``fetching.fetched`` for how
         long a copy stays.
 
         Args:
             file: the file's name.
             bytes: its size, as the manifest says.
             sha256: of its content, hex.
+            check: compare a remote file's copy with ``sha256`` again, and replace it if it differs.
 
         Raises:
-            InputError: not there, not to be read, not the content that the manifest says, or the
-                cache has no room for it; the line names the file.
+            LostFile: not there (``MissingFile``), not the content that the manifest says
+                (``ChangedFile``), or the cache's disk is full.
+            InputError: it cannot be read now: no connection, no permission, an error of the
+                server or of the cache. All lines name the file.
         """
         name = self.name(file)
         try:
             if self.local is None:
-                return fetched(name, bytes, sha256, lambda: self._chunks(file))
+                chunks, stamp = partial(self._chunks, file), partial(self._stamp, file)
+                return fetched(RemoteFile(name, bytes, sha256, chunks, stamp), check=check)
             path = self.local / file
             size = path.stat().st_size
         except OSError as error:
-            raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
+            kind = MissingFile if isinstance(error, FileNotFoundError) else InputError
+            raise kind(f"{name}: cannot be read ({error.strerror or error})") from None
         if size != bytes:
-            raise InputError(
-                f"{name}: {size} bytes, its manifest says {bytes}; build the data again"
-            )
+            raise LostFile(f"{name}: {size} bytes, its manifest says {bytes}; build the data again")
         return path
 
     def require_writable(self) -> None:
@@ -171,6 +181,10 @@ class Place:
     def _chunks(self, file: str) -> Iterator[bytes]:
         with self._remote(file) as remote:
             yield from remote.chunks(file)
+
+    def _stamp(self, file: str) -> str:
+        with self._remote(file) as remote:
+            return remote.stamp(file)
 
     @contextmanager
     def _remote(self, file: str) -> Iterator[Remote]:

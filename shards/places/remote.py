@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
-from camsweep.shards.places.urls import redact, split_url
+from camsweep.shards.places.urls import split_url
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -18,22 +19,8 @@ CHUNK = 16 * 2**20
 # pyarrow tries Google's storage for a quarter of an hour before it says that there is none.
 GCS_RETRY_SECONDS = "30"
 DEFAULT_REGION = "us-east-1"
-
-# How pyarrow tells what Amazon's and Google's libraries met: a kind, then words.
-_AMAZON = re.compile(r"AWS Error (\w+) during \w+ operation: ?(.*?)(?: ?\(Request ID.*)?$")
-_GOOGLE = re.compile(
-    r"google::cloud::Status\((\w+): (?:.*last message of )?(.*?)(?: error_info=|$)"
-)
-_REFUSED = re.compile(
-    r"(?i)(access|permission)_?denied|(expired|invalid)_?token|invalid_?access_?key|unauthenticated"
-    r"|signature_?does_?not_?match|HTTP status 40[13]\b|OAuth2 access token"
-)
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "http": "~/.netrc",
-    "https": "~/.netrc",
-}
+READS = 3
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Remote(Protocol):
@@ -45,8 +32,11 @@ class Remote(Protocol):
     def sizes(self) -> dict[str, int] | None:
         """The files directly in the folder; None where the place can't tell."""
 
-    def read(self, file: str) -> bytes:
-        """The whole file."""
+    def stamp(self, file: str) -> str:
+        """What changes when the file is replaced; one request."""
+
+    def read(self, file: str, *, checked: bool) -> bytes:
+        """The whole file; with ``checked``, perhaps a part of one that is being replaced."""
 
     def chunks(self, file: str) -> Iterator[bytes]:
         """The whole file in pieces of some MB."""
@@ -83,6 +73,8 @@ def arrow_url(url: str) -> str:
     if scheme == "gs" and "retry_limit_seconds" not in names:
         more["retry_limit_seconds"] = GCS_RETRY_SECONDS
     if scheme == "s3":
+        if "allow_delayed_open" not in names:
+            more["allow_delayed_open"] = "true"  # a small file is one request in place of three
         environment = os.environ.get
         endpoint = environment("AWS_ENDPOINT_URL_S3") or environment("AWS_ENDPOINT_URL")
         if endpoint and "endpoint_override" not in names:
@@ -94,28 +86,6 @@ def arrow_url(url: str) -> str:
     return f"{scheme}://{rest}" + (f"?{query}" if query else "")
 
 
-def clear_error(error: Exception, name: str) -> OSError:
-    """An error of a connection as one short line without credentials; ``filename`` is the file."""
-    if isinstance(error, FileNotFoundError):
-        return FileNotFoundError(errno.ENOENT, "not there", name)
-    status = getattr(error, "status", None)
-    text = redact(" ".join(str(error).split())) or type(error).__name__
-    kind, detail = "", text
-    for pattern in (_AMAZON, _GOOGLE):
-        found = pattern.search(text)
-        if found:
-            kind, detail = found.groups()
-    if "NO_SUCH_BUCKET" in kind:
-        return FileNotFoundError(errno.ENOENT, "no such bucket", name)
-    if status in (401, 403) or _REFUSED.search(text):
-        told = kind or f"HTTP {status or 403}"
-        where = _CREDENTIALS[split_url(name)[0]]
-        return PermissionError(errno.EACCES, f"access refused ({told}); check {where}", name)
-    if kind in ("NETWORK_CONNECTION", "UNAVAILABLE") or isinstance(error, ConnectionError):
-        return OSError(errno.EIO, f"no connection ({detail[:120]})", name)
-    return OSError(errno.EIO, detail[:200], name)
-
-
 def filesystem(url: str) -> tuple[FileSystem, str]:
     """The file system of a URL of S3 or Google storage, and the path in it."""
     remote = connect(url)
@@ -123,24 +93,52 @@ def filesystem(url: str) -> tuple[FileSystem, str]:
     return remote.files, remote.prefix
 
 
-def read_whole(files: FileSystem, path: str) -> bytes:
+def read_whole(files: FileSystem, path: str, *, checked: bool = False) -> bytes:
     """The content of a file, never a part of it, also while another process replaces it.
+
+    Args:
+        files: where the file is.
+        path: its name there.
+        checked: the caller compares the content with a digest, so that a part is never taken for
+            the whole, and a request may be saved.
 
     Raises:
         FileNotFoundError: it is not there.
     """
-    if files.type_name == "gcs":  # one request
+    if files.type_name == "gcs":  # one request, whatever happens meanwhile
         with files.open_input_stream(path) as stream:
             data: bytes = stream.read()
         return data
     # One request asks for the size and one for that many bytes: where the file was replaced in
-    # between, the bytes are a piece of the new one. So the size is asked for again.
+    # between, the bytes are a piece of the new one. The server's tag is the MD5 of what was written
+    # in one piece (and not encrypted with a key of one's own), which tells.
+    for _ in range(READS):
+        data, facts, digest = _read_once(files, path)
+        if checked or (digest and digest == hashlib.md5(data, usedforsecurity=False).hexdigest()):
+            return data
+        if not digest:
+            break
+    # Else the file is looked at before and after.
+    while _facts(files, path) != facts:
+        data, facts, _ = _read_once(files, path)
+    return data
+
+
+def _read_once(files: FileSystem, path: str) -> tuple[bytes, str, str]:
+    """What a file says it holds: the bytes, how the server describes it, its MD5 or ""."""
     while True:
         with files.open_input_file(path) as stream:
-            data = stream.read_at(stream.size(), 0)
-        with files.open_input_file(path) as stream:
-            if stream.size() == len(data):
-                return data
+            size, tag = stream.size(), stream.metadata().get("ETag", b"")
+            data = stream.read_at(size, 0)
+        if len(data) == size:
+            tag = tag.decode().strip('"')
+            return data, f"{size} {tag}", tag if _MD5.fullmatch(tag) else ""
+
+
+def _facts(files: FileSystem, path: str) -> str:
+    with files.open_input_file(path) as stream:
+        tag: str = stream.metadata().get("ETag", b"").decode().strip('"')
+        return f"{stream.size()} {tag}"
 
 
 class _Bucket:
@@ -168,8 +166,14 @@ class _Bucket:
         infos = self.files.get_file_info(selector)
         return {info.base_name: info.size for info in infos if info.type == fs.FileType.File}
 
-    def read(self, file: str) -> bytes:
-        return read_whole(self.files, self._path(file))
+    def stamp(self, file: str) -> str:
+        if self.files.type_name == "s3":  # its times are whole seconds
+            return _facts(self.files, self._path(file))
+        info = self.files.get_file_info(self._path(file))
+        return f"{info.size} {info.mtime_ns}"
+
+    def read(self, file: str, *, checked: bool) -> bytes:
+        return read_whole(self.files, self._path(file), checked=checked)
 
     def chunks(self, file: str) -> Iterator[bytes]:
         with self.files.open_input_stream(self._path(file)) as stream:
@@ -206,12 +210,16 @@ class _Web:
 
     def size(self, file: str) -> int:
         size = self._files.info(self._url(file))["size"]
-        return len(self.read(file)) if size is None else int(size)
+        return len(self.read(file, checked=True)) if size is None else int(size)
 
     def sizes(self) -> None:
         return None
 
-    def read(self, file: str) -> bytes:
+    def stamp(self, file: str) -> str:
+        info = self._files.info(self._url(file))
+        return " ".join(str(info.get(name)) for name in ("size", "ETag", "Last-Modified"))
+
+    def read(self, file: str, *, checked: bool) -> bytes:
         data: bytes = self._files.cat_file(self._url(file))
         return data
 

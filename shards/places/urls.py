@@ -18,7 +18,7 @@ _SECRET_NAME = re.compile(
     r"|.*(secret|password|passwd|credential|signature).*|(.*[_-])?(token|api[_-]?key)"
     r"|(.*[_-])?access[_-]?key.*)"
 )
-_SECRET_IN_QUERY = re.compile(r"(?i)(key|sig|sas|auth|pwd)")
+_SECRET_IN_QUERY = re.compile(r"(?i)(key|sig|sign|sas|auth|pwd)")
 _SECRET_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -52,7 +52,8 @@ def check_url(url: str) -> str:
         raise InputError(f"{shown}: unknown scheme '{scheme}'{nearest(scheme, SCHEMES)}")
     if _holds_credentials(scheme, rest, query):
         raise InputError(
-            f"{shown}: credentials in the URL; credentials belong in the environment "
+            f"{shown}: credentials in the URL ('@', a ':' in a bucket's name or a secret in the "
+            "query); credentials belong in the environment "
             "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, ~/.netrc)"
         )
     if scheme != "file" and not rest.partition("/")[0]:
@@ -67,8 +68,15 @@ def without_query(url: str) -> str:
     scheme, rest, _ = split_url(url)
     if not scheme:
         return url
-    host, mark, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{mark}{path}"
+    if scheme == "file":
+        host, mark, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{mark}{path}"
+    rest = rest.rpartition("@")[2]
+    # What looks like a port may be a password with a slash or a question mark in it.
+    _, colon, port = unquote(rest.partition("/")[0]).rpartition(":")
+    if "@" in unquote(rest) or (colon and (scheme in ("s3", "gs") or not port.isdecimal())):
+        rest = HIDDEN
+    return f"{scheme}://{rest}"
 
 
 def redact(text: str) -> str:
@@ -86,20 +94,19 @@ def redact(text: str) -> str:
 
 
 def _holds_credentials(scheme: str, rest: str, query: str) -> bool:
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    # Google's public buckets are named so: pyarrow's way to say "without credentials".
-    if at and not (scheme == "gs" and user == "anonymous"):
-        return True
     settings = parse_qsl(query, keep_blank_values=True)
-    return any(
-        _SECRET_NAME.fullmatch(name) or _SECRET_IN_QUERY.fullmatch(name) or _user_in(value)
-        for name, value in settings
-    )
-
-
-def _user_in(value: str) -> bool:
-    """Whether a query's value, such as ``endpoint_override``, is a URL with a user in it."""
-    return "@" in unquote(value).partition("://")[2].partition("/")[0]
+    if any(
+        _SECRET_NAME.fullmatch(name) or _SECRET_IN_QUERY.fullmatch(name) for name, _ in settings
+    ):
+        return True
+    # A password may hold a slash or a question mark, so an "@" means a user wherever it stands.
+    rest = unquote(rest.partition("/")[0] if scheme == "file" else rest)
+    # Google's public buckets are named so: pyarrow's way to say "without credentials".
+    if scheme == "gs":
+        rest = rest.removeprefix("anonymous@")
+    if scheme in ("s3", "gs") and ":" in rest.partition("/")[0]:
+        return True
+    return "@" in rest or "@" in unquote(unquote(query))
 
 
 def _hide_url(match: re.Match[str]) -> str:

@@ -86,7 +86,7 @@ def coco_source(
             raise InputError(f"{path}: 'categories' differ from those of the other split")
         categories = content.categories
         folder = root / (images or {}).get(split, f"{split}2014")
-        splits[split] = _loaders(path, folder, content, labels)
+        splits[split] = _loaders(root, path, folder, content, labels)
         left_out[split] = {
             "images_without_annotations": len(content.pictures) - len(splits[split]),
             "outlines_without_area": sum(
@@ -129,7 +129,7 @@ def _find_instances(root: Path, instances: Mapping[str, Path] | None) -> dict[st
     return found
 
 
-def _loaders(path: Path, folder: Path, content: Instances, labels: str) -> list[Loader]:
+def _loaders(root: Path, path: Path, folder: Path, content: Instances, labels: str) -> list[Loader]:
     try:
         present = {item.name for item in folder.iterdir()}
     except OSError as error:
@@ -144,7 +144,7 @@ def _loaders(path: Path, folder: Path, content: Instances, labels: str) -> list[
             raise InputError(f"{path}: image {picture.id}: {folder / picture.file} is missing")
         check_key(Path(picture.file).stem, f"{path}: image {picture.id}")
         classed = tuple((classes[item.category], item) for item in annotations)
-        loaders.append(_Load(path.name, folder / picture.file, picture, classed, labels))
+        loaders.append(_Load(root, path.name, folder / picture.file, picture, classed, labels))
     if not loaders:
         raise InputError(f"{path}: 'annotations' is empty, so no image is left")
     return loaders
@@ -154,6 +154,7 @@ def _loaders(path: Path, folder: Path, content: Instances, labels: str) -> list[
 class _Load:
     """Loads one image; carries nothing but its own annotations, as other processes get it."""
 
+    root: Path
     listed: str
     image: Path
     picture: Picture
@@ -189,7 +190,7 @@ class _Load:
             shape = item.shape
             for part in shape.outlines if isinstance(shape, Polygons) else (shape.counts,):
                 told.update(len(part).to_bytes(8, "big") + part)
-        return f"{file_stamp(self.image)}:{told.hexdigest()}"
+        return f"{file_stamp(self.image, self.root)}:{told.hexdigest()}"
 
 
 def paint(

@@ -76,6 +76,7 @@ def folder_source(
         without[path.stem] = len(missing)
         splits[path.stem] = [
             LoadFiles(
+                root=root,
                 image_id=image_id,
                 image=find_image(images, root, path, image_id),
                 mask=found.get(image_id),

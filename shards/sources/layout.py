@@ -26,6 +26,7 @@ class LoadFiles:
     """Loads one image from its files; a ``members.Loader``.
 
     Attributes:
+        root: the folder of the source; its files are told apart by their names in it.
         image_id: becomes the key.
         image: the JPEG.
         mask: a palette PNG, SBD's ``.mat``, or None where there is none.
@@ -33,6 +34,7 @@ class LoadFiles:
         labels: the labels themselves, an XML file that holds them, or None = the mask's classes.
     """
 
+    root: Path
     image_id: str
     image: Path
     mask: Path | None
@@ -81,7 +83,8 @@ class LoadFiles:
         if isinstance(self.labels, Path):
             files.append(self.labels)
         told = "" if isinstance(self.labels, Path) else repr(self.labels)
-        return ":".join([*map(file_stamp, files), told, *self.names])
+        stamps = [file_stamp(path, self.root) for path in files]
+        return ":".join([*stamps, told, *self.names])
 
 
 def find_images(root: Path) -> dict[str, Path]:

@@ -115,6 +115,7 @@ def voc_source(
         augmented = None if split == "val" else dataset
         splits[split] = [
             LoadFiles(
+                root=root,
                 image_id=image_id,
                 image=find_image(images, root, listed, image_id),
                 mask=_find_mask(root, augmented, listed, image_id, masks),

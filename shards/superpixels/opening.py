@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,47 +20,14 @@ from camsweep.shards.places.cache import (
     limit,
 )
 from camsweep.shards.reader import SplitReader, open_split
+from camsweep.shards.superpixels.computed import Computed, describe
+from camsweep.shards.superpixels.facts import Wanted
 from camsweep.shards.superpixels.reader import SuperpixelReader
 from camsweep.shards.superpixels.segmenting import Progress, Work, compute
-from camsweep.shards.superpixels.sidesets import FOLDER, SideSet, Wanted, copy_to, forget_old, load
+from camsweep.shards.superpixels.sidesets import FOLDER, SideSet, copy_to, forget_old, load
 from camsweep.shards.superpixels.slic import COMPACTNESS, SCALING, check_settings
 
 __all__ = ["Computed", "SuperpixelReader", "open_superpixels", "precompute"]
-
-
-@dataclass(frozen=True)
-class Computed:
-    """What ``precompute`` did for one split and one S_N; ``str()`` is a line that says it.
-
-    Attributes:
-        split: the split's name.
-        s_n: superpixels asked for.
-        images: label maps there are.
-        segments: superpixels obtained per image, on average.
-        seconds: what computing them took, per image; None where they came with the shards.
-        digest: of the side set (of the data where they lie in the shards).
-        where: the file, or the data.
-        new: whether they were computed now.
-    """
-
-    split: str
-    s_n: int
-    images: int
-    segments: float
-    seconds: float | None
-    digest: str
-    where: str
-    new: bool
-
-    def __str__(self) -> str:
-        cost = ""
-        if self.seconds is not None:
-            cost = f", {1000 * self.seconds:.0f} ms an image{'' if self.new else ' then'}"
-        return (
-            f"{self.split} sp{self.s_n}: {'computed' if self.new else 'already'} in {self.where}: "
-            f"{self.images:,} images, {self.segments:.1f} superpixels each{cost}, "
-            f"digest {self.digest[:12]}"
-        )
 
 
 def open_superpixels(
@@ -161,7 +127,7 @@ def precompute(
             side, new = made.get(wanted, (None, False))
             if publish and side is not None and side.place != place:
                 side = copy_to(side, place)
-            done.append(_computed(SuperpixelReader(reader, wanted.s_n, side), wanted, side, new))
+            done.append(describe(SuperpixelReader(reader, wanted.s_n, side), wanted, side, new))
     return done
 
 
@@ -198,8 +164,11 @@ def _obtain(
         """Note the sets that are there; those that are not."""
         for wanted in sets:
             for place in where:
+                if wanted in found:
+                    continue
                 side = load(place, wanted, reader.keys)
-                if side is not None and wanted not in found and not _outdated(side, reader):
+                # What was computed now is as good as can be, whatever is repaired meanwhile.
+                if side is not None and (new or not _outdated(side, reader)):
                     found[wanted] = side, new
         return [wanted for wanted in sets if wanted not in found]
 
@@ -255,19 +224,3 @@ def _lock(place: Place, sets: Sequence[Wanted], stack: ExitStack) -> None:
         for wanted in sorted(sets, key=lambda wanted: wanted.stem):
             held.enter_context(FileLock(folder / f"{wanted.stem}.lock"))
         stack.push(held.pop_all())
-
-
-def _computed(
-    reader: SuperpixelReader, wanted: Wanted, side: SideSet | None, new: bool
-) -> Computed:
-    images = len(reader) if side is None else side.facts.images
-    return Computed(
-        split=wanted.split,
-        s_n=wanted.s_n,
-        images=images,
-        segments=float(reader.segments.sum()) / max(1, images),
-        seconds=None if side is None else side.facts.seconds / max(1, images),
-        digest=reader.digest,
-        where="the shards" if side is None else side.name,
-        new=new,
-    )

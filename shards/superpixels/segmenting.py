@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 import time
@@ -23,8 +24,9 @@ import numpy as np
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.places.files import write_whole
 from camsweep.shards.reader import SplitReader
+from camsweep.shards.superpixels.facts import Facts, Wanted
 from camsweep.shards.superpixels.labelmaps import encode_labels
-from camsweep.shards.superpixels.sidesets import Facts, Rows, Wanted, encode_rows
+from camsweep.shards.superpixels.rows import Rows, encode_rows
 from camsweep.shards.superpixels.slic import segment
 
 CHUNK = 32  # images; what an interruption costs each thread at most
@@ -156,7 +158,19 @@ def _header(name: str, size: int) -> bytes:
 
 
 def _finished(work: Work, chunk: int) -> bool:
-    return all((work.parts(wanted) / f"{chunk:06d}.json").exists() for wanted in work.sets)
+    """Whether an earlier run has made all of a chunk.
+
+    One without some images, which were damaged then, is made anew: the data may be repaired by
+    now, and a run that leaves nothing out has to meet the damage itself.
+    """
+    for wanted in work.sets:
+        try:
+            rows = json.loads((work.parts(wanted) / f"{chunk:06d}.json").read_bytes())
+        except FileNotFoundError:
+            return False
+        if any(length < 0 for _, _, length, _, _ in rows):
+            return False
+    return True
 
 
 def _assemble(work: Work, wanted: Wanted, workers: int) -> None:
@@ -176,6 +190,8 @@ def _assemble(work: Work, wanted: Wanted, workers: int) -> None:
                 size += len(content)
             stream.write(bytes(2 * BLOCK))
             digest.update(bytes(2 * BLOCK))
+            stream.flush()
+            os.fsync(stream.fileno())  # on the disk before the JSON that says it is whole
         temporary.replace(_with(base, "tar"))
     finally:
         with suppress(OSError):

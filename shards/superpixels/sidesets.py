@@ -13,82 +13,19 @@ import os
 import time
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from camsweep.shards.digests import remembered_sha256
 from camsweep.shards.errors import DamagedSample, InputError
-from camsweep.shards.manifest import canonical_json
 from camsweep.shards.places import Place, as_place
 from camsweep.shards.places.cache import cache_folder
+from camsweep.shards.places.errors import ChangedFile, LostFile
+from camsweep.shards.superpixels.facts import Facts, Wanted
+from camsweep.shards.superpixels.rows import Rows, decode_rows
 
 FOLDER = "superpixels"
-
-
-class Wanted(BaseModel):
-    """What decides the labels of a side set; its hash is part of the files' names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str
-    split: str
-    s_n: int
-    compactness: float
-    scaling: str
-
-    @property
-    def stem(self) -> str:
-        """The files' name without its ending."""
-        digest = hashlib.sha256(canonical_json(self.model_dump())).hexdigest()
-        return f"{self.split}-sp{self.s_n}-{digest[:12]}"
-
-
-class Facts(BaseModel):
-    """The JSON of a side set.
-
-    Attributes:
-        wanted: what it was computed for; ``data`` is the digest of the data.
-        images: label maps in it; fewer than the split has where images were damaged.
-        superpixels: all of them together.
-        seconds: what segmenting took, summed over the images (not divided by the workers).
-        workers: threads that shared the work.
-        versions: of the libraries that decide the labels.
-        bytes: of the tar.
-        sha256: of the tar.
-        index_sha256: of the Arrow file.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    wanted: Wanted
-    images: int
-    superpixels: int
-    seconds: float
-    workers: int
-    versions: dict[str, str]
-    bytes: int
-    sha256: str
-    index_sha256: str
-
-    @property
-    def digest(self) -> str:
-        """Names the set: its settings and every label in it."""
-        named = canonical_json({"wanted": self.wanted.model_dump(), "sha256": self.sha256})
-        return hashlib.sha256(named).hexdigest()
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One row an image: superpixels, and where its label map lies; length -1 = there is none."""
-
-    segments: NDArray[np.int64]
-    offset: NDArray[np.int64]
-    length: NDArray[np.int64]
-    crc32: NDArray[np.uint32]
+IN_USE = 3600.0  # seconds; what was used within them is not forgotten, whatever the bound
 
 
 class SideSet:
@@ -121,40 +58,49 @@ class SideSet:
         """The PNG of an image, compared with its CRC-32.
 
         Raises:
-            DamagedSample: it has none, it cannot be read, or its bytes have changed.
+            DamagedSample: it has none, the file is missing, or its bytes have changed.
+            InputError: it cannot be reached now; another time it may be there.
         """
         length = int(self.rows.length[index])
         if length < 0:
             raise DamagedSample(f"{self.where(index)}: its image was damaged")
         try:
             content = os.pread(self._descriptor(), length, int(self.rows.offset[index]))
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror or error})"
-            raise DamagedSample(f"{self.where(index)}: {problem}") from None
-        except InputError as error:
+        except (OSError, InputError) as error:
             problem = str(error).removeprefix(f"{self.name}: ")
-            raise DamagedSample(f"{self.where(index)}: {problem}") from None
+            if isinstance(error, OSError):
+                problem = f"cannot be read ({error.strerror or error})"
+            if isinstance(error, (FileNotFoundError, LostFile)):
+                raise DamagedSample(f"{self.where(index)}: {problem}") from None
+            # This machine's or the network's fault: deleting the set would not help.
+            raise InputError(f"{self.name}, sample {self.keys[index]}: {problem}") from None
         if len(content) != length or zlib.crc32(content) != self.rows.crc32[index]:
             raise DamagedSample(f"{self.where(index)}: its superpixels have changed (CRC-32)")
         return content
 
-    def content(self) -> bytes:
-        """All of the tar.
+    def path(self) -> Path:
+        """The tar on this machine; a remote one is fetched into the node's cache.
+
+        Of one with other bytes than it should have, what there is: every label map is compared
+        with its CRC-32, so those that are whole can be used.
 
         Raises:
-            InputError: it cannot be fetched.
-            OSError: it cannot be read.
+            LostFile: it is gone.
+            InputError: it cannot be fetched now.
         """
-        return os.pread(self._descriptor(), self.facts.bytes, 0)
+        file, facts = _file(self.facts.wanted, "tar"), self.facts
+        if self.place.local is not None:
+            return self.place.local / file
+        try:
+            return self.place.fetch(file, facts.bytes, facts.sha256)
+        except ChangedFile as error:
+            if error.path is None:
+                raise
+            return error.path
 
     def _descriptor(self) -> int:
         if self._file is None:
-            file, facts = _file(self.facts.wanted, "tar"), self.facts
-            if self.place.local is not None:
-                path = self.place.local / file
-            else:
-                path = self.place.fetch(file, facts.bytes, facts.sha256)
-            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            opened = os.open(self.path(), os.O_RDONLY | os.O_CLOEXEC)
             if self._file is None:
                 self._file = opened
             else:  # another thread was faster
@@ -163,12 +109,44 @@ class SideSet:
 
 
 def load(place: Place, wanted: Wanted, keys: list[str]) -> SideSet | None:
-    """A side set of a place; None where there is none, or one that is not whole.
+    """A side set of a place, its time of use set; None where there is none that is whole.
+
+    Of a local set the tar's SHA-256 is compared, too (hashed once for as long as it stays as it
+    is), so that one that a crash or a disk has damaged is computed again. Fetching compares a
+    remote one's.
 
     Args:
         place: where ``superpixels/`` lies.
         wanted: what decides its labels.
         keys: of the split, in its order.
+
+    Raises:
+        InputError: a remote place cannot say whether it has the set.
+    """
+    side = find(place, wanted, keys)
+    if side is None or place.local is None:
+        return side
+    try:
+        if remembered_sha256([side.path()]) != [side.facts.sha256]:
+            return None
+    except OSError:
+        return None
+    if place == as_place(cache_folder()):
+        with suppress(OSError):
+            os.utime(place.local / _file(wanted, "json"))
+    return side
+
+
+def find(place: Place, wanted: Wanted, keys: list[str]) -> SideSet | None:
+    """A side set as ``load`` gives it, but with nothing of its tar compared except the size.
+
+    Args:
+        place: where ``superpixels/`` lies.
+        wanted: what decides its labels.
+        keys: of the split, in its order.
+
+    Raises:
+        InputError: a remote place cannot say whether it has the set.
     """
     try:
         facts = Facts.model_validate_json(place.read(_file(wanted, "json")))
@@ -177,25 +155,28 @@ def load(place: Place, wanted: Wanted, keys: list[str]) -> SideSet | None:
             return None
         if place.size(_file(wanted, "tar")) != facts.bytes:
             return None
-    except (OSError, ValidationError):
+        rows = decode_rows(index)
+    except (FileNotFoundError, PermissionError, ValueError):
+        # No permission is also what S3 says of a missing file to those who may not list, and
+        # ValueError what no JSON of a set and no rows of one raise.
         return None
-    rows = decode_rows(index)
-    if len(rows.segments) != len(keys):
-        return None
-    if place.local is not None and place == as_place(cache_folder()):
-        with suppress(OSError):
-            os.utime(place.local / _file(wanted, "json"))
-    return SideSet(place, facts, rows, keys)
+    except OSError as error:
+        if place.local is not None:
+            return None
+        # Not to be told from a missing set, whose computing takes hours.
+        name = place.name(_file(wanted, "json"))
+        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
+    return SideSet(place, facts, rows, keys) if len(rows.segments) == len(keys) else None
 
 
 def forget_old(folder: Path, days: float) -> None:
-    """Delete the side sets of the cache folder that nobody has used for ``days``.
+    """Delete the side sets of the cache folder that nobody has used for ``days``, an hour at least.
 
     Args:
         folder: the cache folder, whose sets ``load`` marks at every use; never a data folder.
         days: since the last use.
     """
-    oldest = time.time() - 86400 * days
+    oldest = time.time() - max(86400 * days, IN_USE)
     for facts in (folder / FOLDER).glob("*.json"):
         with suppress(OSError):
             if facts.stat().st_mtime < oldest:
@@ -219,26 +200,6 @@ def copy_to(found: SideSet, place: Place) -> SideSet:
         name = place.name(FOLDER)
         raise InputError(f"{name}: cannot be written ({error.strerror or error})") from None
     return SideSet(place, found.facts, found.rows, found.keys)
-
-
-def encode_rows(rows: Rows) -> bytes:
-    """The rows as an Arrow IPC file; the same rows give the same bytes."""
-    import pyarrow as pa
-
-    table = pa.table({name: pa.array(column) for name, column in vars(rows).items()})
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
-        writer.write_table(table, max_chunksize=max(1, len(table)))
-    return bytes(sink.getvalue())
-
-
-def decode_rows(content: bytes) -> Rows:
-    """What ``encode_rows`` wrote; its SHA-256 is checked before."""
-    import pyarrow as pa
-
-    table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
-    return Rows(**{name: table[name].to_numpy() for name in table.column_names})
 
 
 def _file(wanted: Wanted, kind: str) -> str:

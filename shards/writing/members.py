@@ -21,7 +21,7 @@ from camsweep.shards.manifest import canonical_json
 IGNORE = 255
 
 # webdataset cuts a member's name at its first dot: a key with a dot or a slash would lose its end.
-_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,16 @@ def check_key(key: str, where: str) -> None:
     Raises:
         InputError: it has other characters than letters, digits, ``_`` and ``-``.
     """
-    if not _KEY.match(key):
-        raise InputError(f"{where}: key '{key}' needs letters, digits, '_' and '-' only")
+    if not _KEY.fullmatch(key):
+        raise InputError(f"{where}: key {key!r} needs letters, digits, '_' and '-' only")
 
 
-def file_stamp(path: Path) -> str:
-    """Name, size and modification time of a file: what changes when it is replaced.
+def file_stamp(path: Path, root: Path) -> str:
+    """What tells a file from any other and from itself before a change, without its content.
+
+    Its name inside ``root``, size, inode, modification and change time. Copies of archives have
+    sizes and modification times in common; the change time cannot be set, and inodes are no two
+    files'. A copy of the source counts as other files: it is built anew, never wrongly.
 
     Raises:
         InputError: it cannot be looked at.
@@ -103,7 +107,9 @@ def file_stamp(path: Path) -> str:
         facts = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return f"{path.name}:{facts.st_size}:{facts.st_mtime_ns}"
+    name = path.relative_to(root) if path.is_relative_to(root) else path
+    times = f"{facts.st_mtime_ns}:{facts.st_ctime_ns}"
+    return f"{name}:{facts.st_size}:{facts.st_ino}:{times}"
 
 
 def members(

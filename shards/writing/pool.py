@@ -17,6 +17,7 @@ from camsweep.shards.digests import file_sha256
 from camsweep.shards.errors import InputError
 from camsweep.shards.index import scan_shard
 from camsweep.shards.manifest import ShardEntry
+from camsweep.shards.node.cores import usable_cores
 from camsweep.shards.places import Place
 from camsweep.shards.tarindex import tar_writer
 from camsweep.shards.writing.members import members, name_of
@@ -76,7 +77,7 @@ def _choose_workers(tasks: Sequence[ShardTask]) -> int:
     slow = any(task.superpixels.numbers for task in tasks)  # a tenth of a second each
     if samples < (FEW_SAMPLES // 30 if slow else FEW_SAMPLES) or not _picklable(tasks):
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def _picklable(tasks: Sequence[ShardTask]) -> bool:

@@ -80,6 +80,7 @@ def _stamp(loaders: Sequence[Loader], source: Source, superpixels: Superpixels) 
         str(LAYOUT),
         *(f"{package} {version(package)}" for package in packages),
         repr((source.classes, source.colours, superpixels)),
+        canonical_json(dict(source.settings)).decode(),
         *(stamp() for stamp in stamps if stamp is not None),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
