@@ -64,8 +64,9 @@ def load_index(place: Place, manifest: Manifest, split: str) -> SplitIndex:
 def damaged_samples(place: Place, manifest: Manifest, split: str, number: int) -> str:
     """Which samples of a shard that differs are damaged, to end the line that names the shard.
 
-    Such as `` (damaged: sample a: no .jpg)``. Empty where the shard cannot be read at all, and for
-    data of format 1, where no index says what was written. A remote shard is fetched for it.
+    Such as `` (damaged: sample a: no .jpg)``, or `` (its samples: a to d)`` where the shard cannot
+    be read at all. Empty for data of format 1, where no index says what was written. A remote
+    shard is fetched for it.
 
     Raises:
         InputError: as ``load_index``.
@@ -73,11 +74,11 @@ def damaged_samples(place: Place, manifest: Manifest, split: str, number: int) -
     if split not in manifest.indexes:
         return ""
     index = load_index(place, manifest, split)
+    rows = (index.shards == number).nonzero()[0].tolist()
     try:
         found = ShardFiles(place, manifest.splits[split].shards).survey(number)
     except (OSError, InputError):
-        return ""
-    rows = (index.shards == number).nonzero()[0].tolist()
+        return f" (its samples: {index.keys[rows[0]]} to {index.keys[rows[-1]]})" if rows else ""
     damaged = [(row, problem) for row in rows if (problem := sample_problem(found, index, row))]
     if not damaged:
         return " (all of its samples can still be read)"
