@@ -166,6 +166,7 @@ def test_an_overwritten_object_is_read_whole(s3: Bucket) -> None:
     place = as_place(s3.url("x"))
     contents = [b"a" * 10, b"b" * 3000, b"c" * 200]
     place.write("row", contents[0])
+    assert place.read("row") == contents[0]  # shows that tags are MD5s here
     stop = threading.Event()
 
     def overwrite() -> None:
@@ -334,6 +335,7 @@ def test_a_row_rewritten_while_others_read_it(s3: Bucket) -> None:
     store = Store(s3.url("results"))
     tables = [row("a"), row("a", "failed: " + "x" * 3000)]
     write_trial(store, "a", {"trials": tables[0]})
+    store.read_table("trials/a.arrow")  # shows that tags are MD5s here
     stop = threading.Event()
 
     def overwrite() -> None:
