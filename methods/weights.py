@@ -6,7 +6,6 @@ compared with a trial's settings and loaded into a network, every tensor or none
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from camsweep.methods.pretrained.known import Known
 from camsweep.methods.pretrained.match import build_empty, empty_network, refuse
 from camsweep.methods.pretrained.names import recognise
 from camsweep.methods.pretrained.read import read_origin, read_weights
+from camsweep.shards import digests
 from camsweep.shards.errors import InputError
 
 __all__ = [
@@ -40,8 +40,7 @@ def file_sha256(path: Path) -> str:
         InputError: the file can't be read.
     """
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return digests.file_sha256(path)
     except OSError as error:
         raise InputError(f"--weights {path}: {error.strerror}; name a readable file") from error
 

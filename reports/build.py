@@ -23,7 +23,8 @@ from camsweep.reports.pictures import figure as pictures_figure
 from camsweep.reports.spec import AnySpec, CurveSpec, PicturesSpec, select, shipped
 from camsweep.reports.text import Grid, grid, leaderboard_grid
 from camsweep.shards.errors import InputError, nearest
-from camsweep.sweeps.store import Store, write_whole
+from camsweep.shards.places.files import write_whole
+from camsweep.sweeps.store import Store
 
 FORMATS = ("html", "png", "svg", "pdf", "tex", "md", "csv")
 TRAINING_CURVES = 12

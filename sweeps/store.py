@@ -20,8 +20,6 @@ from camsweep.shards.places.errors import clear_error
 from camsweep.shards.places.files import write_whole
 from camsweep.shards.places.remote import filesystem, read_whole
 
-__all__ = ["TABLES", "Store", "write_whole"]
-
 TABLES = ("trials", "epochs", "images", "curves")
 IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 

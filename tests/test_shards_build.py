@@ -15,7 +15,8 @@ from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.reader import open_split
-from camsweep.shards.writing.writer import Source, SourceSample, build, check_key
+from camsweep.shards.writing.members import check_key
+from camsweep.shards.writing.writer import Source, SourceSample, build
 
 
 def make_source(count: int = 10, change: int = 0, **splits: int) -> Source:

@@ -11,7 +11,8 @@ from PIL import Image
 from skimage.measure import label
 
 from camsweep.shards.errors import DamagedSample, InputError
-from camsweep.shards.superpixels.slic import decode_labels, encode_labels, segment
+from camsweep.shards.superpixels.labelmaps import decode_labels, encode_labels
+from camsweep.shards.superpixels.slic import segment
 
 
 def picture(seed: int, height: int = 40, width: int = 56) -> np.ndarray:

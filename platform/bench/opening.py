@@ -23,12 +23,13 @@ from PIL import Image
 from camsweep.platform.bench.rounds import alternate
 from camsweep.platform.bench.table import Result, ratio, spread
 from camsweep.shards.colours import colour_map
+from camsweep.shards.digests import file_sha256
 from camsweep.shards.epochs import epoch_order
 from camsweep.shards.errors import InputError
 from camsweep.shards.index import encode, scan_shard
 from camsweep.shards.manifest import IndexEntry, find_split, load_manifest, sealed, write_manifest
 from camsweep.shards.places import Place, as_place
-from camsweep.shards.writing.writer import Source, SourceSample, build, file_sha256
+from camsweep.shards.writing.writer import Source, SourceSample, build
 
 SHARDS, SHARD_SAMPLES = 200, 500
 SPLIT = "train"

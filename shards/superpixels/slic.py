@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from camsweep.shards.errors import InputError, nearest
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from camsweep.shards.superpixels.labelmaps import decode_labels, encode_labels
-
-__all__ = ["COMPACTNESS", "SCALING", "check_settings", "decode_labels", "encode_labels", "segment"]
 
 Scaling = Literal["modern", "released"]
 

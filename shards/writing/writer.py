@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from camsweep.shards.digests import file_sha256
 from camsweep.shards.errors import InputError
 from camsweep.shards.index import encode
 from camsweep.shards.manifest import IndexEntry, Manifest, sealed
@@ -15,11 +14,9 @@ from camsweep.shards.places import Place, as_place
 from camsweep.shards.superpixels.slic import COMPACTNESS, SCALING, check_settings
 from camsweep.shards.writing.members import (
     IGNORE,
-    Loader,
     Source,
     SourceSample,
     Superpixels,
-    check_key,
     name_of,
 )
 from camsweep.shards.writing.pool import Job, make_shards, refuse_unguarded_script
@@ -35,7 +32,7 @@ from camsweep.shards.writing.publishing import (
 from camsweep.shards.writing.staging import Staging, staging_for
 from camsweep.shards.writing.tasks import ShardTask, fingerprint, plan, splits_of
 
-__all__ = ["IGNORE", "Loader", "Source", "SourceSample", "build", "check_key", "file_sha256"]
+__all__ = ["Source", "SourceSample", "build"]
 
 Progress = Callable[[str, int, int], None]
 
