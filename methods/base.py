@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from camsweep.methods.backbones import Features
 from camsweep.methods.config import TrialConfig
+from camsweep.methods.parts import Part
 from camsweep.shards.errors import InputError, nearest
 from camsweep.shards.validation import first_problem
 
@@ -37,7 +38,7 @@ class Output(NamedTuple):
 
 @dataclass
 class Batch:
-    """One training step's data.
+    """One training step's data, or a part of it.
 
     Attributes:
         images: float [N, 3, H, W], normalised by the backbones' mean and deviation.
@@ -45,6 +46,9 @@ class Batch:
         superpixels: int32 [N, H, W], 0 = padding, or None.
         generator: CPU generator of the step's hiding draws.
         valid: bool [N, H, W], false where the crop reaches beyond the image; None = nowhere.
+        part: which images of the step's batch these are; None = all of them.
+        regions: int64 [images of the whole batch], the largest superpixel id of each; None where
+            ``part`` is None. Draws for the whole batch need it.
     """
 
     images: Tensor
@@ -52,6 +56,8 @@ class Batch:
     superpixels: Tensor | None
     generator: torch.Generator
     valid: Tensor | None = None
+    part: Part | None = None
+    regions: Tensor | None = None
     _output: Output | None = field(default=None, repr=False)
 
     def output(self, net: nn.Module) -> Output:
@@ -72,7 +78,9 @@ class Method:
         build: ``(config, classes) -> network``; classes counts the background. The network has a
             ``backbone`` and returns an ``Output``.
         losses: ``(network, batch, config, progress 0..1) -> terms``; ``"loss"`` is their weighted
-            total, the others are unweighted.
+            total, the others are unweighted. Every term is a mean over the batch's images, so that
+            the parts of a batch add up to it (methods.parts; tests/test_team_parts.py holds every
+            method to it).
         joint_maps: ``(network, images [N, 3, H, W], output, labels [N, C-1], config) -> maps``
             beside those of the ``Output``, one call a scale. If ``config.flip_test``, ``output`` is
             that of [images, mirrored images]. Maps are [N, C-1, h, w], or [N, C, h, w] with a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -96,6 +96,31 @@ def shrink(
     return small, mask
 
 
+def groups_of(sizes: npt.NDArray[np.int64], max_side: int) -> list[list[int]]:
+    """The images that ``localize`` runs together, all of them readable.
+
+    A network's results depend on how many images it sees at once, in the last bits. So a team deals
+    out these groups, and every map is that of one process alone.
+
+    Args:
+        sizes: int64 [N, 2], (H, W) of every image.
+        max_side: see ``shrink``.
+    """
+    groups: list[list[int]] = []
+    before = None
+    for index, (height, width) in enumerate(sizes.tolist()):
+        shrunk = max(height, width) > max_side > 0
+        side = max_side / max(height, width) if shrunk else 1.0
+        size = (max(1, round(height * side)), max(1, round(width * side)))
+        room = groups and (len(groups[-1]) + 1) * size[0] * size[1] <= PIXELS_A_BATCH
+        if size == before and room:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+        before = size
+    return groups
+
+
 @torch.inference_mode()
 def localize(
     method: Method,
@@ -106,6 +131,7 @@ def localize(
     on_image: Callable[[int], None] | None = None,
     on_damaged: Callable[[int], None] | None = None,
     workers: int = 0,
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[tuple[int, Maps, npt.NDArray[np.uint8] | None]]:
     """Maps of every image of a split, in order.
 
@@ -120,6 +146,7 @@ def localize(
             the first one ends the pass.
         workers: threads that read ahead; 0 reads each image when its turn comes. Does not change
             the result.
+        groups: indices of the images to run, some of ``groups_of``; None for the whole split.
 
     Yields:
         ``(index, {map name: {"all" or scale: ClassMaps}}, mask)``; a scale's own maps and their sum
@@ -130,7 +157,10 @@ def localize(
     labels = torch.as_tensor(np.asarray(reader.labels))
     group: list[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]] = []
     read = partial(_read, reader, on_damaged is not None)
-    samples = counted(load(read, range(len(reader)), workers=workers), len(reader), "images")
+    asked = range(len(reader)) if groups is None else [i for own in groups for i in own]
+    begins = {own[0] for own in groups or ()}
+    loaded = load(read, asked, workers=workers)
+    samples = counted(loaded, len(asked), "images")
     for index, sample in chain(samples, [(len(reader), None)]):
         if sample is None and index < len(reader):
             assert on_damaged is not None
@@ -138,7 +168,7 @@ def localize(
             continue
         if sample is not None:
             image, mask = shrink(sample.image, sample.mask, config.max_side)
-            same = bool(group) and group[0][1].shape == image.shape
+            same = bool(group) and group[0][1].shape == image.shape and index not in begins
             room = (len(group) + 1) * image.shape[0] * image.shape[1] <= PIXELS_A_BATCH
         if group and (sample is None or not (same and room)):
             chosen = labels[[entry[0] for entry in group]]

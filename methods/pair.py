@@ -134,11 +134,17 @@ def draw_pair(batch: Batch, config: PairConfig) -> Pair:
     if config.patches == "grid":
         crop = batch.images.shape[-1]
         sizes = [cell_size(k, crop) for k in config.grid_sizes]
-        return grid_pair(batch.images, sizes, config.p_h, config.lam, batch.generator)
+        return grid_pair(batch.images, sizes, config.p_h, config.lam, batch.generator, batch.part)
     if batch.superpixels is None:
         raise ValueError("patches: superpixel needs superpixels in the batch")
     return superpixel_pair(
-        batch.superpixels, config.p_h, config.hiding, config.lam, batch.generator
+        batch.superpixels,
+        config.p_h,
+        config.hiding,
+        config.lam,
+        batch.generator,
+        batch.part,
+        batch.regions,
     )
 
 

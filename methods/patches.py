@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from camsweep.methods.parts import Part
+
 
 class Pair(NamedTuple):
     """A complementary pair.
@@ -54,6 +56,11 @@ def grid_ids(sizes: Sequence[int], height: int, width: int) -> Tensor:
     rows = torch.div(torch.arange(height)[None, :, None], side, rounding_mode="floor")
     cells = torch.div(torch.arange(width)[None, None, :], side, rounding_mode="floor")
     return rows * columns + cells + 1
+
+
+def cell_counts(sizes: Sequence[int], height: int, width: int) -> Tensor:
+    """The largest id of ``grid_ids`` for each cell side: int64 [N]."""
+    return torch.tensor([-(-height // side) * -(-width // side) for side in sizes])
 
 
 def draw_sizes(grid_sizes: Sequence[int], n: int, generator: torch.Generator) -> list[int]:
@@ -145,6 +152,7 @@ def grid_pair(
     p_h: float,
     lam: str,
     generator: torch.Generator,
+    part: Part | None = None,
 ) -> Pair:
     """A grid pair: a size from K for each image, then each cell hidden with ``p_h``.
 
@@ -154,15 +162,24 @@ def grid_pair(
         p_h: hidden probability.
         lam: see ``make_pair``.
         generator: CPU generator.
+        part: which images of a batch these are; the draws are those of the whole batch.
     """
     n, _, height, width = images.shape
-    ids = grid_ids(draw_sizes(grid_sizes, n, generator), height, width)
-    hidden = bernoulli_hidden(ids.flatten(1).amax(1), p_h, generator)
-    return make_pair(ids.to(images.device), hidden, lam)
+    part = part or Part(0, n, n)
+    sizes = draw_sizes(grid_sizes, part.whole, generator)
+    hidden = bernoulli_hidden(cell_counts(sizes, height, width), p_h, generator)
+    ids = grid_ids(sizes[part.start : part.start + part.count], height, width)
+    return make_pair(ids.to(images.device), part.of(hidden), lam)
 
 
 def superpixel_pair(
-    superpixels: Tensor, p_h: float, hiding: str, lam: str, generator: torch.Generator
+    superpixels: Tensor,
+    p_h: float,
+    hiding: str,
+    lam: str,
+    generator: torch.Generator,
+    part: Part | None = None,
+    counts: Tensor | None = None,
 ) -> Pair:
     """A superpixel pair.
 
@@ -172,7 +189,11 @@ def superpixel_pair(
         hiding: ``"bernoulli"`` (paper) or ``"with_replacement"`` (released code).
         lam: see ``make_pair``.
         generator: CPU generator.
+        part: which images of a batch these are; the draws are those of the whole batch.
+        counts: int64 [images of the batch], the largest id of each; for a part.
     """
-    counts = superpixels.flatten(1).amax(1).long().cpu()
+    if part is None or counts is None:
+        part = Part(0, len(superpixels), len(superpixels))
+        counts = superpixels.flatten(1).amax(1).long().cpu()
     draw = replacement_hidden if hiding == "with_replacement" else bernoulli_hidden
-    return make_pair(superpixels, draw(counts, p_h, generator), lam)
+    return make_pair(superpixels, part.of(draw(counts, p_h, generator)), lam)

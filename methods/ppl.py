@@ -26,6 +26,7 @@ from camsweep.methods.base import Batch, Method, Output
 from camsweep.methods.compose import ComposedConfig
 from camsweep.methods.config import setting
 from camsweep.methods.losses import classification
+from camsweep.methods.parts import rows_an_image
 
 # Every backbone has at least five stages, and the first one cannot be cut before.
 DEEPEST = 4
@@ -162,7 +163,8 @@ class PplNet(nn.Module):
             step *= 2  # all strides are 2
         grid = self.grids[which]
         patches = split_patches(x.detach() if self.explicit else x, grid, step)
-        return merge_patches(self.backbone.advance(patches, self.cuts[which]), grid, size)
+        with rows_an_image(grid**2):
+            return merge_patches(self.backbone.advance(patches, self.cuts[which]), grid, size)
 
 
 def _features_and_inputs(

@@ -3,6 +3,9 @@
 Every random draw is a function of (seed, epoch, step or sample index) and nothing else, so a
 training that stops after any step and goes on from its checkpoint ends with the same bits (on the
 CPU, at the same number of threads).
+
+A team of processes, and gradient accumulation, divide each step's batch into parts (methods.parts)
+whose losses and gradients are added up: the same step but for the rounding of sums.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ from torch import Tensor, nn
 
 from camsweep.methods import compose
 from camsweep.methods.backbones import freeze_batch_norm
-from camsweep.methods.base import Batch, Method
+from camsweep.methods.base import Method
 from camsweep.methods.checkpoint import Checkpoint, EpochPart, Saver, begun, restore
 from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_factor, set_rate
-from camsweep.methods.sampling import TrainingSet, collate, step_generator, step_seed
+from camsweep.methods.parts import divide
+from camsweep.methods.sampling import TrainingSet, collate
+from camsweep.methods.steps import StepRun, added, gradients, tell_damaged
+from camsweep.methods.team import SOLO, Team, check_team
 from camsweep.methods.weights import load_into
 from camsweep.shards.epochs import EpochBatches, counted
 from camsweep.shards.errors import InputError
@@ -97,10 +103,17 @@ def train(
     every: float = 300.0,
     on_epoch: Callable[[EpochLog], None] | None = None,
     on_damaged: Callable[[int], None] | None = None,
+    on_net: Callable[[int, nn.Module], None] | None = None,
     threads: int = 1,
     workers: int = 0,
+    team: Team = SOLO,
+    accumulation: int = 1,
 ) -> dict[str, Tensor]:
     """Train a network from its start or its last checkpoint.
+
+    Every process of a team calls this with the same settings. What reads or writes is rank 0's:
+    ``checkpoint``, ``on_epoch`` and ``on_net`` are None on the others, and ``on_damaged``, which
+    they need where rank 0 has it, is never called there. An error on one rank is raised on all.
 
     Args:
         method: whose losses are minimised, with those of the components in its config.
@@ -115,37 +128,51 @@ def train(
             whenever the checkpoint is.
         on_damaged: called with the index of each sample that can't be read, again in every epoch;
             another is drawn in its place. None: the first one ends the training.
+        on_net: called after each epoch's checkpoint with the number of epochs done and the network,
+            which it may put in eval mode; what it raises ends the training.
         threads: CPU threads of torch.
         workers: threads that load; 0 loads in this one. Does not change the result.
+        team: the processes that divide each step's batch.
+        accumulation: parts of its share of a batch that a process computes one after the other, to
+            need less memory; 1 to its images.
 
     Returns:
         The trained network's state dict, on the CPU.
 
     Raises:
-        InputError: the split has fewer samples than a batch, or the weights do not fit.
+        InputError: the split has fewer samples than a batch, the batch is no multiple of the team,
+            the weights do not fit, or the method makes draws that parts of a batch cannot share.
         DamagedSample: a sample can't be read and ``on_damaged`` is None.
         TrainingDiverged: a loss or weight became NaN or infinite.
     """
-    if config.superpixels() is None:
-        superpixels = None
-    elif superpixels is None:
-        raise ValueError("this config trains on superpixels, none were given")
-    batches = EpochBatches(len(reader), config.batch, config.seed)
-    if batches.steps == 0 and config.epochs > 0:
-        raise InputError(
-            f"batch: {config.batch} is more than the {len(reader)} samples of the training split"
-        )
+    with team.together():
+        superpixels, batches = _checked(config, reader, superpixels, team)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        net = build_net(method, config, len(reader.manifest.classes), init_state)
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = make_optimiser(net, config)
-        done, kept = restore(net, optimiser, checkpoint.load() if checkpoint else None)
+        with team.together():
+            net = build_net(method, config, len(reader.manifest.classes), init_state)
+            net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            optimiser = make_optimiser(net, config)
+            saved = checkpoint.load() if checkpoint else None
+        saved = team.share(saved)
+        with team.together():
+            done, kept = restore(net, optimiser, saved)
         part = begun(done, batches.steps, kept)
         samples = TrainingSet(config, reader, superpixels, skip_damaged=on_damaged is not None)
         pinned = torch.device(device).type == "cuda"
-        run = _Run(method, config, net, optimiser, torch.device(device), batches.steps, on_damaged)
+        parts = divide(config.batch, team.rank, team.world, accumulation)
+        run = StepRun(
+            method,
+            config,
+            net,
+            optimiser,
+            torch.device(device),
+            batches.steps,
+            on_damaged,
+            team,
+            parts,
+        )
         for epoch in range(done // max(batches.steps, 1), config.epochs):
             batches.epoch, batches.start = epoch, part.steps
             saver = Saver(checkpoint, every, net, optimiser, epoch * batches.steps)
@@ -155,89 +182,71 @@ def train(
             )
             with closing(made):
                 _run_epoch(run, made, epoch, part, saver)
-            if on_epoch is not None:
-                on_epoch(_log(epoch, part, optimiser))
-            part = EpochPart(0, {}, 0.0)
-            saver.save(batches.steps, part)
+            with team.together():
+                if on_epoch is not None:
+                    on_epoch(_log(epoch, part, optimiser))
+                part = EpochPart(0, {}, 0.0)
+                saver.save(batches.steps, part)
+                if on_net is not None:
+                    on_net(epoch + 1, net)
         return {name: value.detach().cpu() for name, value in net.state_dict().items()}
     finally:
         torch.set_num_threads(before)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same from step to step."""
-
-    method: Method
-    config: Any
-    net: nn.Module
-    optimiser: torch.optim.SGD
-    device: torch.device
-    steps: int
-    on_damaged: Callable[[int], None] | None
+def _checked(config: Any, reader: Any, superpixels: Any, team: Team) -> tuple[Any, EpochBatches]:
+    """The superpixels, if they matter, and this process's share of the batches."""
+    if config.superpixels() is None:
+        superpixels = None
+    elif superpixels is None:
+        raise ValueError("this config trains on superpixels, none were given")
+    check_team(config, team.world)
+    batches = EpochBatches(len(reader), config.batch, config.seed, team.rank, team.world)
+    if batches.steps == 0 and config.epochs > 0:
+        raise InputError(
+            f"batch: {config.batch} is more than the {len(reader)} samples of the training split"
+        )
+    return superpixels, batches
 
 
 def _run_epoch(
-    run: _Run, made: Iterable[list[Tensor]], epoch: int, part: EpochPart, saver: Saver
+    run: StepRun, made: Iterable[list[Tensor]], epoch: int, part: EpochPart, saver: Saver
 ) -> None:
     """Make the epoch's steps that ``part`` does not hold yet, and add them to it."""
     freeze_batch_norm(run.net.train())
-    config, optimiser = run.config, run.optimiser
+    config, optimiser, team = run.config, run.optimiser, run.team
     total = run.steps * config.epochs
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     clock = time.perf_counter()
     left = run.steps - part.steps
-    for images, labels, ids, damaged in counted(made, left, f"epoch {epoch}: steps"):
+    for given in team.in_step(counted(made, left, f"epoch {epoch}: steps")):
         step = part.steps
-        if run.on_damaged is not None:
-            for index in damaged[damaged >= 0].tolist():
-                run.on_damaged(index)
+        regions = tell_damaged(run, given)
         done = epoch * run.steps + step
         within, length = cycle_progress(done, total, config.cycles)
         set_rate(optimiser, poly_factor(within, length, config.poly_power))
-        regions = ids.to(run.device, non_blocking=True)
-        batch = Batch(
-            images.to(run.device, non_blocking=True, memory_format=torch.channels_last),
-            labels.to(run.device, non_blocking=True),
-            None if config.superpixels() is None else regions,
-            step_generator(config.seed, epoch, step),
-            regions > 0,
-        )
-        with (
-            torch.random.fork_rng(_forked(run.device)),
-            torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bf16"),
-        ):
-            # Dropout draws from the global generators: set them, so that a resumed step sees the
-            # draws that it would have seen.
-            torch.manual_seed(step_seed(config.seed, epoch, step, 2))
-            terms = compose.losses(run.method, run.net, batch, config, done / total)
-        for name, value in terms.items():
-            sums = part.sums.setdefault(name, torch.zeros_like(value.detach()))
-            part.sums[name] = sums.to(value.device) + value.detach()
-        if not torch.isfinite(terms["loss"]):
-            broken = [n for n, v in terms.items() if n != "loss" and not torch.isfinite(v)]
-            raise TrainingDiverged(epoch, step, (broken or ["loss"])[0])
         optimiser.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        if config.clip_norm > 0:
-            nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        optimiser.step()
-        now = time.perf_counter()
-        part.steps, part.seconds, clock = step + 1, part.seconds + now - clock, now
-        last = part.steps == run.steps
-        if last or saver.due():
-            # Broken weights must not be kept: every resume would find them broken.
-            if not all(bool(torch.isfinite(p).all()) for p in parameters):
-                raise TrainingDiverged(epoch, step, "weights")
-            if not last:
-                saver.save(part.steps, part)
-
-
-def _forked(device: torch.device) -> list[int]:
-    """The CUDA devices whose generator a step seeds."""
-    if device.type != "cuda":
-        return []
-    return [torch.cuda.current_device() if device.index is None else device.index]
+        terms = gradients(run, given, regions, (epoch, step), done / total)
+        terms = added(team, terms, parameters)
+        for name, value in terms.items():
+            sums = part.sums.setdefault(name, torch.zeros_like(value))
+            part.sums[name] = sums.to(value.device) + value
+        with team.together():
+            if not torch.isfinite(terms["loss"]):
+                broken = [n for n, v in terms.items() if n != "loss" and not torch.isfinite(v)]
+                raise TrainingDiverged(epoch, step, (broken or ["loss"])[0])
+            if config.clip_norm > 0:
+                nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+            optimiser.step()
+            now = time.perf_counter()
+            part.steps, part.seconds, clock = step + 1, part.seconds + now - clock, now
+            last = part.steps == run.steps
+            if last or saver.due():
+                # Broken weights must not be kept: every resume would find them broken.
+                if not all(bool(torch.isfinite(p).all()) for p in parameters):
+                    raise TrainingDiverged(epoch, step, "weights")
+                if not last:
+                    saver.save(part.steps, part)
 
 
 def _log(epoch: int, part: EpochPart, optimiser: torch.optim.SGD) -> EpochLog:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from camsweep.methods.config import TrialConfig
@@ -19,7 +19,7 @@ from camsweep.shards.places.cache import (
     DAYS_VARIABLE,
     limit,
 )
-from camsweep.sweeps.plan import Plan
+from camsweep.sweeps.plan import Plan, PlannedTrial
 
 
 def check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
@@ -42,7 +42,7 @@ def check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
             )
 
 
-def check_reading(plan: Plan, data: Place) -> None:
+def check_reading(trials: Iterable[PlannedTrial], data: Place) -> None:
     """The indexes can be read, and evaluated splits have masks: else each trial would fail singly.
 
     Raises:
@@ -52,8 +52,9 @@ def check_reading(plan: Plan, data: Place) -> None:
     limit(DAYS_VARIABLE, CACHE_DAYS)
     limit(BUDGET_VARIABLE, BUDGET_GB)
     manifest = load_manifest(data)
-    evaluated = {trial.config.eval_split for trial in plan.to_run}
-    for split in sorted(evaluated | {trial.config.train_split for trial in plan.to_run}):
+    configs = [trial.config for trial in trials]
+    evaluated = {config.eval_split for config in configs}
+    for split in sorted(evaluated | {config.train_split for config in configs}):
         index = load_index(data, manifest, split)
         masks = index.members.get("mask.png")
         bare = [] if masks is None else (masks.length < 0).nonzero()[0].tolist()

@@ -25,6 +25,9 @@ class RunContext:
         skip_damaged: leave out samples that can't be read, and tell which in the results.
         weights: files of pretrained weights by backbone; the key "" stands for all others.
         provenance: of the driver.
+        owner: who holds the leases of the trials: the driver, then the worker.
+        failed_before: ids of the trials that had failed when the run began, and are tried again;
+            what fails meanwhile, under whichever driver, is not. None: all are.
     """
 
     store: Store
@@ -38,6 +41,8 @@ class RunContext:
     skip_damaged: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
+    owner: str = "camsweep"
+    failed_before: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Progress:
         total: units in the phase.
         loss: total loss of the last epoch, where there is one.
         images_per_second: of the last epoch, where there is one.
+        node: where the trial runs; None where there is but one.
+        losses: means of the last epoch by name, where one has just ended.
+        lr: learning rate of its last step.
     """
 
     trial_id: str
@@ -59,6 +67,9 @@ class Progress:
     total: int
     loss: float | None = None
     images_per_second: float | None = None
+    node: str | None = None
+    losses: Mapping[str, float] | None = None
+    lr: float | None = None
 
 
 Report = Callable[[Progress], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from camsweep.methods.base import Method
-from camsweep.methods.inference import localize
-from camsweep.methods.metrics import ThresholdCounts, iou, miou, threshold_values
+from camsweep.methods.metrics import Counts, iou, miou, threshold_values
+from camsweep.methods.team import SOLO, Team
+from camsweep.platform.counting import ESTIMATED, PICTURES, Share, count_share
 from camsweep.shards.errors import InputError
 from camsweep.shards.reader import SplitReader
-
-Counts = npt.NDArray[np.int64]
-
-#: Images of the evaluated split whose maps are kept for the picture grids.
-PICTURES = 12
-
-#: The argmax over maps that carry their own background (SIPE's "estimated" pseudo labels).
-ESTIMATED = "estimated"
 
 
 @dataclass(frozen=True)
@@ -106,30 +99,6 @@ def _count_columns(counts: Counts) -> dict[str, Counts]:
     return {"tp": counts[:, 0], "fp": counts[:, 1], "fn": counts[:, 2]}
 
 
-class _ImageCounts(NamedTuple):
-    """One image's counts of all thresholds, of the classes that have any: 81 would fill the memory.
-
-    Attributes:
-        classes: int64 [K], the classes with any pixel counted.
-        counts: int32 [T, K, 3].
-    """
-
-    classes: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int32]
-
-    @classmethod
-    def of(cls, counts: Counts) -> _ImageCounts:
-        """The part of int64 [T, C, 3] that is not zero."""
-        classes = np.flatnonzero(counts.any((0, 2)))
-        return cls(classes, counts[:, classes].astype(np.int32))
-
-    def at(self, threshold: int, classes: int) -> Counts:
-        """The counts of one threshold, int64 [classes, 3]."""
-        full = np.zeros((classes, 3), np.int64)
-        full[self.classes] = self.counts[threshold]
-        return full
-
-
 def evaluate(
     method: Method,
     net: nn.Module,
@@ -139,6 +108,7 @@ def evaluate(
     on_image: Callable[[int], None] | None = None,
     on_damaged: Callable[[int], None] | None = None,
     workers: int = 0,
+    team: Team = SOLO,
 ) -> Evaluation:
     """Maps of every image of the split, counted against its mask at every threshold.
 
@@ -148,63 +118,45 @@ def evaluate(
         reader: the split, with masks.
         config: the trial's settings: scales, thresholds, the headline map, pseudo labels.
         device: where the network runs.
-        on_image: called with the index of each image done.
-        on_damaged: called with the index of an image that can't be read, which is not counted;
+        on_image: called with the index of each image that this process has done.
+        on_damaged: called with the index of each image that can't be read, which is not counted;
             None: the first one ends the pass.
         workers: threads that read ahead.
+        team: the processes that divide the images; the others call ``count_share``.
 
     Raises:
         InputError: an image without a mask, or no image at all.
         DamagedSample: an image can't be read and ``on_damaged`` is None.
     """
-    thresholds = threshold_values(*config.thresholds)
-    classes = len(reader.manifest.classes)
-    totals: dict[tuple[str, str], ThresholdCounts] = {}
-    uniform = ThresholdCounts(classes, [0.0, 1.0])
-    images: list[_ImageCounts] = []
-    keys: list[str] = []
-    headline = config.headline
-    pictures: dict[str, Tensor] = {}
-    found_maps = localize(method, net, reader, config, device, on_image, on_damaged, workers)
-    for index, maps, mask in found_maps:
-        if mask is None:
-            raise InputError(
-                f"{reader.place}: image {reader.keys[index]} of split '{reader.split}' has no "
-                "mask; evaluate on a split with masks"
-            )
-        keys.append(reader.keys[index])
-        present = (np.flatnonzero(np.asarray(reader.labels[index])) + 1).tolist()
-        uniform.add(np.broadcast_to(np.float32(1), (len(present), *mask.shape)), mask, present)
-        for name, scales in maps.items():
-            for scale, found in scales.items():
-                if (name, scale) not in totals:
-                    totals[name, scale] = ThresholdCounts(classes, thresholds)
-                front = found.foreground()
-                counts = totals[name, scale].add(front.values, mask, front.classes)
-                if found.has_background:
-                    # Counted as foreground exactly where a class beats the map's own background.
-                    beats = torch.where(front.values > found.values[:1], front.values, 0.0)
-                    single = totals.setdefault((ESTIMATED, scale), ThresholdCounts(classes, [0.0]))
-                    argmax = single.add(beats, mask, front.classes)
-                if name == config.headline and scale == "all":
-                    if found.has_background and config.pseudo_labels == ESTIMATED:
-                        headline, counts = ESTIMATED, argmax
-                    images.append(_ImageCounts.of(counts))
-        if len(keys) <= PICTURES:
-            key = reader.keys[index]
-            pictures[f"{key}/image"] = torch.from_numpy(reader[index].image.copy())
-            pictures[f"{key}/mask"] = torch.from_numpy(mask.copy())
-            for what, name in (("map", config.headline), ("raw", "raw")):
-                # The strongest class alone: what a picture shows, at a twentieth of the size.
-                shown = torch.zeros(1, *mask.shape)
-                front = maps[name]["all"].foreground()
-                if front.classes:
-                    shown = front.values.amax(0, keepdim=True)
-                pictures[f"{key}/{what}"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)
+    skip = on_damaged is not None
+    shares = count_share(method, net, reader, config, device, on_image, skip, workers, team)
+    for index in sorted(index for share in shares for index in share.damaged):
+        assert on_damaged is not None
+        on_damaged(index)
+    return _summed(shares, reader, config)
+
+
+def _summed(shares: list[Share], reader: SplitReader, config: Any) -> Evaluation:
+    """The evaluation of the whole split from the counts of every process."""
+    images = dict(sorted((i, c) for share in shares for i, c in share.images.items()))
     if not images:
         raise InputError(f"{reader.place}: split '{reader.split}' has no images to evaluate")
-    curves = {key: counts.total for key, counts in totals.items()}
+    curves: dict[tuple[str, str], Counts] = {}
+    for share in shares:
+        for key, counts in share.totals.items():
+            curves[key] = curves[key] + counts if key in curves else counts
+    pictures = {i: found for share in shares for i, found in share.pictures.items()}
+    first = [pictures[i] for i in list(images)[:PICTURES]]
+    headline = ESTIMATED if any(share.estimated for share in shares) else config.headline
     best = int(miou(curves[headline, "all"]).argmax())
-    chosen = np.stack([counts.at(best, classes) for counts in images])
-    floor = float(miou(uniform.total).max())
-    return Evaluation(thresholds, curves, headline, best, floor, chosen, keys, pictures)
+    classes = len(reader.manifest.classes)
+    return Evaluation(
+        threshold_values(*config.thresholds),
+        curves,
+        headline,
+        best,
+        float(miou(np.sum([share.floor for share in shares], 0)).max()),
+        np.stack([counts.at(best, classes) for counts in images.values()]),
+        [reader.keys[i] for i in images],
+        {name: picture for found in first for name, picture in found.items()},
+    )

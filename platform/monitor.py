@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from camsweep.platform.context import Progress
-from camsweep.sweeps.plan import Plan
+from camsweep.sweeps.plan import Plan, PlannedTrial
 
-STATES = ("waiting", "running", "done", "failed")
+STATES = ("waiting", "running", "done", "failed", "stopped")
+#: `stopped`: a search gave the trial up early.
+ENDED = ("done", "failed", "stopped")
+
+
+class Listener(Protocol):
+    """Somebody who follows a run: a tracker. Called in the driver, one call at a time."""
+
+    def started(self, trial_id: str) -> None:
+        """A trial began."""
+
+    def progress(self, progress: Progress) -> None:
+        """A trial stands somewhere new."""
+
+    def finished(self, row: dict[str, Any]) -> None:
+        """A trial ended; the row has its id, status, cause and headline metric at least."""
+
+    def closed(self) -> None:
+        """The run is over."""
+
+
+@dataclass
+class NodeState:
+    """A machine of the run: how many slots live on it."""
+
+    slots: int = 0
 
 
 @dataclass
@@ -26,6 +52,7 @@ class TrialState:
     seconds: float | None = None
     began: float | None = None
     skipped: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 @dataclass
@@ -34,9 +61,12 @@ class Monitor:
 
     Attributes:
         plan: what is run.
-        trials: state by trial id, those found in the store left out.
+        planned: trials by id, those found in the store left out.
+        trials: state by trial id, the same trials.
         expected: seconds by trial id from the store's history, where there is any.
         slots: how many trials run at a time.
+        nodes: the machines that run trials, by name.
+        listeners: are told of everything that happens to a trial.
         messages: one line an event, for views without a terminal.
     """
 
@@ -44,29 +74,78 @@ class Monitor:
     slots: int = 1
     expected: dict[str, float] | None = None
     trials: dict[str, TrialState] = field(default_factory=dict)
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+    listeners: list[Listener] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         """Every trial to run starts as waiting."""
-        for trial in self.plan.to_run:
-            self.trials.setdefault(trial.id, TrialState(trial.title, trial.config.method))
+        self.planned: dict[str, PlannedTrial] = {}
+        self.plan_for(self.plan.to_run)
+
+    def plan_for(self, trials: Iterable[PlannedTrial]) -> None:
+        """More trials are to run; those that are known keep their state."""
+        with self.lock:
+            for trial in trials:
+                self.planned[trial.id] = trial
+                self.trials.setdefault(trial.id, TrialState(trial.title, trial.config.method))
+
+    def follow(self, plan: Plan) -> None:
+        """A plan takes the place of the one before: the next round of a run."""
+        with self.lock:
+            self.plan = plan
+            self.plan_for(plan.to_run)
+
+    def hear(self, kind: str, *content: Any) -> None:
+        """An event of a worker.
+
+        Args:
+            kind: `progress`, `row`, `slot` (one more or less on a node), or `elsewhere` (ids of
+                trials that another driver is running).
+            content: of the event.
+        """
+        if kind == "progress":
+            self.progress(*content)
+        elif kind == "row":
+            self.finished(*content)
+        elif kind == "elsewhere":
+            self.elsewhere(*content)
+        elif kind == "slot":
+            node, change = content
+            with self.lock:
+                self.nodes.setdefault(node, NodeState()).slots += change
 
     def progress(self, progress: Progress) -> None:
         """A trial stands somewhere new."""
         with self.lock:
             state = self.trials[progress.trial_id]
+            if state.state in ENDED:
+                return  # news that was overtaken by the trial's end
             if state.state != "running":
                 state.state, state.began = "running", time.monotonic()
-                self.messages.append(f"started  {state.title}")
+                where = f" on {progress.node}" if progress.node and len(self.nodes) > 1 else ""
+                self.messages.append(f"started  {state.title}{where}")
+                for listener in self.listeners:
+                    listener.started(progress.trial_id)
             state.progress = progress
+            for listener in self.listeners:
+                listener.progress(progress)
+
+    def elsewhere(self, ids: Iterable[str]) -> None:
+        """Another driver on the store is running these; what it finds counts here too."""
+        with self.lock:
+            for state in (self.trials[trial_id] for trial_id in ids):
+                if not state.elsewhere:
+                    state.elsewhere = True
+                    self.messages.append(f"waiting  {state.title}: another driver is running it")
 
     def finished(self, row: dict[str, Any]) -> None:
         """A trial ended, well or not."""
         with self.lock:
             state = self.trials[row["id"]]
-            if state.state in ("done", "failed"):
+            if state.state in ENDED:
                 return
             state.state = row["status"]
             state.seconds = time.monotonic() - (state.began or self.started)
@@ -77,9 +156,19 @@ class Monitor:
                     f"done     {state.title}: mIoU {100 * row['metric.miou']:.2f} "
                     f"in {state.seconds:.0f} s ({self.summary()})"
                 )
+            elif row["status"] == "stopped":
+                state.cause = row["cause"]
+                self.messages.append(f"stopped  {state.title}: {row['cause']}")
             else:
                 state.cause = row["cause"]
                 self.messages.append(f"failed   {state.title}: {row['cause']}")
+            for listener in self.listeners:
+                listener.finished(row)
+
+    def closed(self) -> None:
+        """The run is over; the listeners are told, and may take their time."""
+        for listener in self.listeners:
+            listener.closed()
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state."""
@@ -107,7 +196,7 @@ class Monitor:
         """Training images a second over all running trials, from their last epochs."""
         with self.lock:
             running = [t.progress for t in self.trials.values() if t.state == "running"]
-        return sum(p.images_per_second or 0.0 for p in running if p and p.phase == "train")
+        return sum(p.images_per_second or 0.0 for p in running if p and p.phase.startswith("train"))
 
     def seconds_left(self) -> float | None:
         """Wall-clock seconds to go: from this run's trials of a method, else history, else None."""
@@ -132,7 +221,7 @@ class Monitor:
         """`3 of 12 done, 1 failed, 2 running, about 4 min left`."""
         counts = self.counts()
         parts = [f"{counts['done']} of {len(self.trials)} done"]
-        parts += [f"{counts[s]} {s}" for s in ("failed", "running") if counts[s]]
+        parts += [f"{counts[s]} {s}" for s in ("failed", "stopped", "running") if counts[s]]
         left = self.seconds_left()
         if left is not None and counts["waiting"] + counts["running"]:
             parts.append(f"about {duration(left)} left")

@@ -14,12 +14,12 @@ from rich.text import Text
 
 from camsweep.platform.background import every
 from camsweep.platform.monitor import Monitor, TrialState, duration
+from camsweep.platform.nodeview import Snapshot, one_line, running, shortened, snapshot
 
-#: Rows of the live table, so that it fits a small terminal.
-SHOWN_RUNNING = 8
-SHOWN_RECENT = 6
 #: Without a terminal a quiet run still says that it lives.
 PLAIN_SECONDS = 30.0
+#: Trials that ended last, where there is room.
+SHOWN_RECENT = 6
 
 
 @contextmanager
@@ -29,35 +29,51 @@ def view(monitor: Monitor, console: Console) -> Iterator[None]:
         with plain_lines(monitor, console):
             yield
         return
-    with Live(console=console, get_renderable=lambda: live_table(monitor), refresh_per_second=2):
+
+    def draw() -> Group:
+        return live_table(monitor, console.width, console.height)
+
+    with Live(console=console, get_renderable=draw, refresh_per_second=2):
         yield
 
 
-def live_table(monitor: Monitor) -> Group:
-    """What the live view draws: counts, a bar, what runs and what ended last."""
-    with monitor.lock:
-        states = list(monitor.trials.values())
-    counts = monitor.counts()
-    head = Text.assemble(
-        (f"{counts['done']} done", "green"),
-        "  ",
-        (f"{counts['running']} running", "cyan"),
-        "  ",
-        (f"{counts['waiting']} waiting", ""),
-        "  ",
-        (f"{counts['failed']} failed", "red" if counts["failed"] else "dim"),
-        "  ",
-        (f"{len(monitor.plan.cached)} found in the store", "dim"),
-    )
-    ended = counts["done"] + counts["failed"]
+def live_table(monitor: Monitor, width: int = 80, height: int = 24) -> Group:
+    """What the live view draws: counts, a bar, the nodes with what runs there, what ended last.
+
+    Args:
+        monitor: of the run.
+        width: columns of the terminal.
+        height: its lines; what has no room is summed up in words.
+    """
+    state = snapshot(monitor)
+    counts = state.counts
+    words = [
+        (f"{counts.get('done', 0)} done", "green"),
+        (f"{counts.get('running', 0)} running", "cyan"),
+        (f"{counts.get('waiting', 0)} waiting", ""),
+        (f"{counts.get('failed', 0)} failed", "red" if counts.get("failed") else "dim"),
+    ]
+    if counts.get("stopped"):
+        words.append((f"{counts['stopped']} stopped early", ""))
+    others = sum(t.elsewhere and t.state == "waiting" for t in state.trials.values())
+    if others:
+        words.append((f"{others} at another driver", "cyan"))
+    words.append((f"{len(monitor.plan.cached)} found in the store", "dim"))
+    head = one_line(Text("  ").join(Text(text, style) for text, style in words))
+    ended = sum(counts.get(name, 0) for name in ("done", "failed", "stopped"))
     bar = Table.grid()
-    bar.add_row(ProgressBar(total=max(1, len(states)), completed=ended, width=40))
-    tables = [_running(states), _recent(states)]
-    return Group(head, bar, _facts(monitor), *(t for t in tables if t.row_count))
+    bar.add_row(ProgressBar(total=max(1, len(state.trials)), completed=ended, width=min(40, width)))
+    # Head, bar and facts; one line stays free, as a terminal scrolls when its last one is filled.
+    room = max(6, height - 4)
+    recent = _recent(list(state.trials.values()), max(1, min(SHOWN_RECENT, room // 4 - 1)), width)
+    now = running(state, width, room - recent.row_count - 1 if recent.row_count else room)
+    return Group(
+        head, bar, _facts(monitor, state, width), *now, *([recent] if recent.row_count else [])
+    )
 
 
-def _facts(monitor: Monitor) -> Text:
-    if monitor.counts()["waiting"] == len(monitor.trials):
+def _facts(monitor: Monitor, state: Snapshot, width: int) -> Text:
+    if state.counts.get("waiting", 0) == len(state.trials):
         return Text("starting the workers", style="dim")
     left, best = monitor.seconds_left(), monitor.best()
     spent = time.monotonic() - monitor.started
@@ -65,37 +81,29 @@ def _facts(monitor: Monitor) -> Text:
     parts.append(f"about {duration(left)} left" if left is not None else "time left unknown")
     speed = monitor.images_per_second()
     if speed:
-        parts.append(f"{speed:.0f} images/s in training")
+        parts.append(f"{speed:.0f} images/s")
     if best is not None and best.miou is not None:
-        parts.append(f"best mIoU {100 * best.miou:.2f} ({best.title})")
-    return Text("  |  ".join(parts), style="dim")
+        known = sum(len(part) + 5 for part in parts)
+        title = shortened(best.title, max(12, width - known - 20))
+        parts.append(f"best mIoU {100 * best.miou:.2f} ({title})")
+    return one_line(Text("  |  ".join(parts), style="dim"))
 
 
-def _running(states: list[TrialState]) -> Table:
-    table = Table("running", "phase", "", "loss", box=None, header_style="bold", pad_edge=False)
-    running = [s for s in states if s.state == "running"]
-    for state in running[:SHOWN_RUNNING]:
-        now = state.progress
-        if now is None:
-            continue
-        loss = "" if now.loss is None else f"{now.loss:.4f}"
-        bar = ProgressBar(total=max(1, now.total), completed=now.done, width=20)
-        table.add_row(Text(state.title), f"{now.phase} {now.done}/{now.total}", bar, loss)
-    if len(running) > SHOWN_RUNNING:
-        table.add_row(f"and {len(running) - SHOWN_RUNNING} more", "", "", "")
-    return table
-
-
-def _recent(states: list[TrialState]) -> Table:
-    table = Table("ended last", "mIoU", "time", box=None, header_style="bold", pad_edge=False)
-    ended = [s for s in states if s.state in ("done", "failed")]
+def _recent(states: list[TrialState], rows: int, width: int) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    title = max(14, width // 2 - 6)
+    table.add_column("ended last", width=title, no_wrap=True)
+    table.add_column("mIoU", width=max(8, width - title - 11), no_wrap=True, overflow="ellipsis")
+    table.add_column("time", width=8, no_wrap=True, justify="right")
+    ended = [s for s in states if s.state not in ("waiting", "running")]
     ended.sort(key=lambda s: (s.began or 0.0) + (s.seconds or 0.0))
-    for state in ended[-SHOWN_RECENT:]:
-        took = duration(state.seconds or 0.0)
+    for state in ended[-rows:]:
+        name, took = Text(shortened(state.title, title)), duration(state.seconds or 0.0)
         if state.miou is not None:
-            table.add_row(Text(state.title), f"{100 * state.miou:.2f}", took)
+            table.add_row(name, f"{100 * state.miou:.2f}", took)
         else:
-            table.add_row(Text(state.title), Text(f"failed: {state.cause}", style="red"), took)
+            style = "red" if state.state == "failed" else "dim"
+            table.add_row(name, Text(f"{state.state}: {state.cause}", style), took)
     return table
 
 

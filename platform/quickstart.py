@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from camsweep.platform.data import embedded_data
-from camsweep.platform.run import Outcome, Request, execute, prepare
+from camsweep.platform.execute import Outcome, execute
+from camsweep.platform.prepare import Request, prepare
 from camsweep.reports.build import Request as ReportRequest
 from camsweep.reports.build import build
 from camsweep.sweeps.store import Store

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from camsweep.methods.training import EpochLog
 from camsweep.shards.errors import InputError
+from camsweep.sweeps.leasing.leases import LeaseLost
 from camsweep.sweeps.results import artefact_name
 from camsweep.sweeps.store import Store
 
@@ -75,11 +76,16 @@ class StoredCheckpoint:
 
 
 class Computed(NamedTuple):
-    """What computing a stage gave: weights, the seconds over all attempts, its epochs if any."""
+    """What computing a stage gave: weights, the seconds over all attempts, its epochs if any.
+
+    ``workers`` processes did it, each of which divided a step by ``accumulation``.
+    """
 
     tensors: Tensors
     seconds: float
     epochs: Sequence[EpochLog] = ()
+    workers: int = 1
+    accumulation: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class StageResult:
         found: whether somebody had computed it before.
         epochs: the journal of its training.
         skipped: the damaged samples (`SPLIT/KEY`) that its training left out.
+        workers: processes that trained it together, when it ended.
+        accumulation: parts into which each of them divided a step.
     """
 
     tensors: Tensors
@@ -99,36 +107,64 @@ class StageResult:
     found: bool
     epochs: tuple[EpochLog, ...] = ()
     skipped: tuple[str, ...] = ()
+    workers: int = 1
+    accumulation: int = 1
 
 
-def ensure_weights(store: Store, stage_id: str, compute: Callable[[], Computed]) -> StageResult:
-    """The weights of a stage: found, or computed under a lock so that it is done once.
+def ensure_weights(
+    store: Store,
+    stage_id: str,
+    compute: Callable[[], Computed],
+    on_wait: Callable[[], object] | None = None,
+) -> StageResult:
+    """The weights of a stage: found, or computed by one process while the others wait for it.
 
     Args:
         store: where.
         stage_id: the stage.
         compute: called where they are not there.
+        on_wait: called now and then while another process computes them.
     """
+    while True:
+        with store.lock(stage_id, on_wait) as require:
+            result = _ensure(store, stage_id, compute, require)
+        if result is not None:
+            return result
+
+
+def _ensure(
+    store: Store, stage_id: str, compute: Callable[[], Computed], require: Callable[[], None]
+) -> StageResult | None:
     name = artefact_name(stage_id, WEIGHTS)
-    with store.lock(stage_id):
-        found = store.exists(name)
-        if not found:
-            made = compute()
-            timing = json.dumps({"seconds": made.seconds}).encode()
-            store.write(artefact_name(stage_id, TIMING), timing)
-            if made.epochs:
-                # Again: another node, which no lock holds off a bucket, may be at an earlier epoch.
-                write_journal(store, stage_id, made.epochs)
-            write_tensors(store, name, made.tensors)
-        # Also when found: whoever wrote the weights may have been killed right after it.
-        StoredCheckpoint(store, stage_id).delete()
-        return StageResult(
-            read_tensors(store, name),
-            stage_seconds(store, stage_id),
-            found,
-            tuple(read_journal(store, stage_id) if found else made.epochs),
-            tuple(read_skipped(store, stage_id)),
-        )
+    found = store.exists(name)
+    if not found:
+        made = compute()
+        try:
+            require()
+        except LeaseLost:
+            return None  # paused for so long that another took over: what that one makes is used
+        timing = {
+            "seconds": made.seconds,
+            "workers": made.workers,
+            "accumulation": made.accumulation,
+        }
+        store.write(artefact_name(stage_id, TIMING), json.dumps(timing).encode())
+        if made.epochs:
+            # Again: who was paused and went on may have written an earlier epoch's meanwhile.
+            write_journal(store, stage_id, made.epochs)
+        write_tensors(store, name, made.tensors)
+    # Also when found: whoever wrote the weights may have been killed right after it.
+    StoredCheckpoint(store, stage_id).delete()
+    timing = _timing(store, stage_id)
+    return StageResult(
+        read_tensors(store, name),
+        float(timing.get("seconds", 0.0)),
+        found,
+        tuple(read_journal(store, stage_id) if found else made.epochs),
+        tuple(read_skipped(store, stage_id)),
+        int(timing.get("workers", 1)),
+        int(timing.get("accumulation", 1)),
+    )
 
 
 def take_over(store: Store, stage_id: str, other: str) -> None:
@@ -142,10 +178,14 @@ def take_over(store: Store, stage_id: str, other: str) -> None:
 
 def stage_seconds(store: Store, stage_id: str) -> float:
     """What a stage took to compute, in seconds; 0 where that is not recorded."""
+    return float(_timing(store, stage_id).get("seconds", 0.0))
+
+
+def _timing(store: Store, stage_id: str) -> dict[str, float]:
+    """What was written of how a stage was computed; empty where nothing was."""
     name = artefact_name(stage_id, TIMING)
-    if not store.exists(name):
-        return 0.0
-    return float(json.loads(store.read(name))["seconds"])
+    found: dict[str, float] = json.loads(store.read(name)) if store.exists(name) else {}
+    return found
 
 
 def read_journal(store: Store, stage_id: str) -> list[EpochLog]:

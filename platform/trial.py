@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
+from torch import nn
 
 from camsweep.methods.base import load_method
+from camsweep.methods.team import SOLO, Team
 from camsweep.methods.training import EpochLog, load_net
 from camsweep.platform.context import Progress, Report, RunContext
 from camsweep.platform.evaluation import Evaluation, evaluate
-from camsweep.platform.learning import pretrained_for, superpixels_for, trained
+from camsweep.platform.inputs import pretrained_for, superpixels_for
+from camsweep.platform.learning import Training, trained
 from camsweep.platform.memory import peak_bytes, reset_peak
+from camsweep.platform.orders import EvaluateOrder, ordered
 from camsweep.platform.provenance import hardware
 from camsweep.platform.stages import write_tensors
 from camsweep.shards.reader import open_split
@@ -32,7 +36,13 @@ from camsweep.sweeps.tables import config_types, curve_table, epoch_table, image
 
 
 def run_trial(
-    trial: PlannedTrial, context: RunContext, report: Report, attempt: int = 1
+    trial: PlannedTrial,
+    context: RunContext,
+    report: Report,
+    attempt: int = 1,
+    *,
+    team: Team = SOLO,
+    on_net: Callable[[int, nn.Module], None] | None = None,
 ) -> dict[str, Any]:
     """Run one trial and write its files.
 
@@ -41,6 +51,9 @@ def run_trial(
         context: where to read and write.
         report: called with where the trial stands.
         attempt: 1, or more after a failure; for the record only.
+        team: the processes that share training and evaluation; this one is rank 0, the others
+            follow (platform.orders).
+        on_net: called after each epoch that is trained now, see ``methods.training.train``.
 
     Returns:
         The trial's row as it was written.
@@ -58,22 +71,29 @@ def run_trial(
     train_reader = open_split(context.data, config.train_split, strict=strict)
     superpixels = superpixels_for(trial, context, train_reader, report)
     pretrained, pretrain_seconds = pretrained_for(trial, context, report)
-    result = trained(trial, context, train_reader, superpixels, pretrained, report)
+    result = trained(
+        Training(trial, context, train_reader, superpixels, pretrained, report, team, on_net)
+    )
     skipped = list(result.skipped)
     eval_reader = open_split(context.data, config.eval_split, strict=strict)
     net = load_net(method, config, len(eval_reader.manifest.classes), result.tensors)
     clock = time.perf_counter()
-    count = len(eval_reader)
+    count, seen = len(eval_reader), 0
 
     def on_image(index: int) -> None:
-        if index % 50 == 49 or index + 1 == count:
-            report(Progress(trial.id, "evaluate", index + 1, count))
+        nonlocal seen
+        before, seen = seen, min(seen + team.world, count)  # the others do about as many
+        if seen // 50 > before // 50 or before < seen == count:
+            report(Progress(trial.id, "evaluate", seen, count))
 
     def on_damaged(index: int) -> None:
         skipped.append(f"{config.eval_split}/{eval_reader.keys[index]}")
 
     skip = on_damaged if context.skip_damaged else None
-    found = evaluate(method, net, eval_reader, config, device, on_image, skip, context.workers)
+    with ordered(team, EvaluateOrder(trial, context, result.tensors)):
+        found = evaluate(
+            method, net, eval_reader, config, device, on_image, skip, context.workers, team
+        )
     seconds = {
         "pretrain": pretrain_seconds,
         "train": result.seconds,
@@ -83,6 +103,8 @@ def run_trial(
         **_about(trial, context, started),
         "status": "done",
         "attempts": attempt,
+        "workers": result.workers,
+        "accumulation": result.accumulation,
         "classes": list(eval_reader.manifest.classes),
         "train_images": len(train_reader) - len(result.skipped),
         "eval_images": len(found.keys),
@@ -136,6 +158,7 @@ def _about(trial: PlannedTrial, context: RunContext, started: datetime) -> dict[
         "data_digest": context.data_digest,
         "device": hardware(context.device),
         "host": socket.gethostname(),
+        "owner": context.owner,
         "threads": context.threads,
         "versions": origin.versions,
         "git_commit": origin.git_commit,

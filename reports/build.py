@@ -16,14 +16,23 @@ from camsweep.reports import export, figures, images, site
 from camsweep.reports.artefacts import Filled, available, fill
 from camsweep.reports.cards import artefact_card, card, leaderboard_card, plot
 from camsweep.reports.leaderboard import Leaderboard, leaderboard
-from camsweep.reports.load import Selection, choose, open_results, read_epochs, read_trials
+from camsweep.reports.load import (
+    Selection,
+    choose,
+    open_results,
+    read_epochs,
+    read_trials,
+    with_stopping,
+)
 from camsweep.reports.measure import Measurements
 from camsweep.reports.pictures import Pictures, pictures
 from camsweep.reports.pictures import figure as pictures_figure
+from camsweep.reports.repeated import with_repeats
 from camsweep.reports.spec import AnySpec, CurveSpec, PicturesSpec, select, shipped
 from camsweep.reports.text import Grid, grid, leaderboard_grid
 from camsweep.shards.errors import InputError, nearest
 from camsweep.shards.places.files import write_whole
+from camsweep.sweeps.repeats import load_repeats
 from camsweep.sweeps.store import Store
 
 FORMATS = ("html", "png", "svg", "pdf", "tex", "md", "csv")
@@ -212,7 +221,7 @@ def _choose(store: str, profile: str | None, data: str | None, say: Say) -> tupl
     selection = choose(read_trials(opened), profile, data)
     for other in selection.others:
         say(f"left out: {other} (choose with --profile or --data)")
-    return opened, selection
+    return opened, with_stopping(selection, opened)
 
 
 def rank(
@@ -235,7 +244,8 @@ def rank(
         InputError: no such store, profile, data set or metric.
     """
     opened, selection = _choose(store, profile, data, say)
-    return leaderboard(selection, Measurements(opened, selection.trials), metric)
+    measurements = Measurements(opened, selection.trials)
+    return leaderboard(selection, measurements, metric, load_repeats(opened))
 
 
 def build(request: Request, say: Say = print) -> list[Path]:
@@ -257,11 +267,12 @@ def build(request: Request, say: Say = print) -> list[Path]:
     measurements = Measurements(
         store, selection.trials, resamples=request.resamples, seed=request.seed
     )
-    board = leaderboard(selection, measurements)
-    items = [
-        _item(fill(spec, selection, measurements, request.store), store)
-        for spec in _specs(request, selection)
-    ]
+    repeats = load_repeats(store)
+    board = leaderboard(selection, measurements, repeats=repeats)
+    items = []
+    for spec in _specs(request, selection):
+        filled = fill(spec, selection, measurements, request.store)
+        items.append(_item(with_repeats(filled, repeats), store))
     training = _training(board, store)
     written = []
     formats = request.formats or ("html",)

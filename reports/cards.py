@@ -234,7 +234,7 @@ def _entry(e: Entry, low: float, high: float) -> Html:
     return tag(
         "tr",
         tag("td", e.rank),
-        tag("td", e.name, tag("small", shown), class_="left name"),
+        tag("td", e.name, tag("small", shown), _again(e), class_="left name"),
         _number(e.estimate),
         tag("td", _bar(e.estimate, low, high), class_="left"),
         tag("td", ranks(e.tied), class_="left tied"),
@@ -246,6 +246,10 @@ def _entry(e: Entry, low: float, high: float) -> Html:
         tag("td", memory(e.peak_memory)),
         tag("td", scaled(e.parameters)),
     )
+
+
+def _again(e: Entry) -> Html | None:
+    return tag("small", f"repeated: {e.repeated.text()}") if e.repeated else None
 
 
 def leaderboard_card(board: Leaderboard) -> Html:

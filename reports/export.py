@@ -122,7 +122,8 @@ TIDY = (
 RANKED = (
     "rank", "variant", "metric", "mean", "low", "high", "tied", "background_iou", "foreground_iou",
     "seeds", "train_seconds", "images_per_second", "peak_memory_bytes", "parameters", "labels",
-    "no_skill_floor", "profile", "data", "data_digest",
+    "no_skill_floor", "repeated_trials", "repeats_differing", "repeat_spread", "profile", "data",
+    "data_digest",
 )  # fmt: skip
 
 
@@ -148,6 +149,9 @@ def board_records(board: Leaderboard) -> list[dict[str, Any]]:
             "parameters": finite(e.parameters),
             "labels": list(e.labels),
             "no_skill_floor": finite(100 * board.floor),
+            "repeated_trials": e.repeated.trials if e.repeated else 0,
+            "repeats_differing": e.repeated.differing if e.repeated else 0,
+            "repeat_spread": 100 * e.repeated.spread if e.repeated else None,
             "profile": board.selection.profile,
             "data": board.selection.data_name,
             "data_digest": board.selection.data_digest,

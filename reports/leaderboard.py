@@ -12,6 +12,7 @@ from camsweep.reports.cells import newest_per_seed
 from camsweep.reports.load import Selection, Trial
 from camsweep.reports.measure import COUNTED, Estimate, Measurements
 from camsweep.reports.naming import variant_names
+from camsweep.reports.repeated import MARK, Repeated, Repeats, repeated
 from camsweep.reports.statistics import block_variance, holm, paired_p
 from camsweep.shards.errors import InputError, nearest
 
@@ -41,6 +42,7 @@ class Entry:
         images_per_second: mean training throughput.
         peak_memory: largest peak of a trial, bytes.
         parameters: of the network.
+        repeated: what repeats of its trials gave; None where there are none.
     """
 
     rank: int
@@ -55,6 +57,7 @@ class Entry:
     images_per_second: float
     peak_memory: float
     parameters: float
+    repeated: Repeated | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,12 @@ def _check(metric: str, trials: Sequence[Trial]) -> None:
 def _estimated(trials: Sequence[Trial]) -> bool:
     """Whether the mIoU is that of labels estimated by the maps' own background, no threshold."""
     return all("miou_estimated" in t.metrics and "threshold" not in t.metrics for t in trials)
+
+
+def _marks(trials: Sequence[Trial], again: Repeated | None) -> str:
+    """What stands behind a variant's name."""
+    unsteady = again is not None and not again.reproducible
+    return (ESTIMATED if _estimated(trials) else "") + (MARK if unsteady else "")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -129,7 +138,10 @@ def _tied(apart: np.ndarray, place: int) -> tuple[int, ...]:
 
 
 def leaderboard(
-    selection: Selection, measurements: Measurements, metric: str = "miou"
+    selection: Selection,
+    measurements: Measurements,
+    metric: str = "miou",
+    repeats: Repeats | None = None,
 ) -> Leaderboard:
     """Rank the variants (configs without the seed) of a selection.
 
@@ -137,6 +149,7 @@ def leaderboard(
         selection: the trials of one profile and data set.
         measurements: numbers of those trials.
         metric: a metric column, higher is better.
+        repeats: of the trials that were run again, by id.
 
     Raises:
         InputError: no trial has the metric.
@@ -163,11 +176,12 @@ def leaderboard(
     entries = []
     for place, (key, trials, estimate) in enumerate(measured):
         labels = dict.fromkeys(f"{s} {label}" for t in trials for s, label in t.memberships)
+        again = repeated(trials, repeats or {})
         memory = [t.peak_memory for t in trials if not math.isnan(t.peak_memory)]
         entries.append(
             Entry(
                 rank=place + 1,
-                name=names[key] + (ESTIMATED if _estimated(trials) else ""),
+                name=names[key] + _marks(trials, again),
                 estimate=estimate,
                 background=measurements.estimate(trials, "background_iou"),
                 foreground=measurements.estimate(trials, "foreground_iou"),
@@ -178,6 +192,7 @@ def leaderboard(
                 images_per_second=_mean([t.images_per_second for t in trials]),
                 peak_memory=max(memory, default=math.nan),
                 parameters=_mean([t.parameters for t in trials]),
+                repeated=again,
             )
         )
     images = max((e.estimate.images for e in entries), default=0)

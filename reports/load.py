@@ -6,7 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.results import artefact_name, load_epochs, load_images, load_trials
+from camsweep.sweeps.stopping import Stopping, read_stopping
 from camsweep.sweeps.store import Store
 
 # Image counts are read for this many trials at once: large enough to overlap reads, small enough
@@ -84,13 +85,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Selection:
-    """The trials of one profile and one data set, and what else the store holds."""
+    """The trials of one profile and one data set, and what else the store holds.
+
+    ``stopping`` tells how seeds were added to them, of sweeps that have a rule for it.
+    """
 
     profile: str
     data_name: str
     data_digest: str
     trials: tuple[Trial, ...]
     others: tuple[str, ...]
+    stopping: tuple[Stopping, ...] = ()
 
     @property
     def data(self) -> str:
@@ -233,6 +238,16 @@ def choose(trials: Sequence[Trial], profile: str | None, data: str | None) -> Se
         trials=tuple(t for t in trials if _belongs(t, chosen)),
         others=tuple(say(group) for group in sorted(done) if group != chosen),
     )
+
+
+def with_stopping(selection: Selection, store: Store) -> Selection:
+    """The selection with what the store tells of how its seeds were added."""
+    found = (
+        one
+        for one in read_stopping(store)
+        if (one.profile, one.data_digest) == (selection.profile, selection.data_digest)
+    )
+    return replace(selection, stopping=tuple(found))
 
 
 def _dense(table: pa.Table, classes: int) -> Counts:

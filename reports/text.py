@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from camsweep.reports import seeded
 from camsweep.reports.artefacts import OTHER_SETTINGS, Filled, Line, Value
 from camsweep.reports.leaderboard import ESTIMATED, LEVEL, TESTED, Leaderboard
 from camsweep.reports.load import Trial
 from camsweep.reports.measure import Estimate
+from camsweep.reports.repeated import MARK, points
 from camsweep.reports.shape import sentences
 from camsweep.reports.spec import ContrastSpec, CurveSpec, PicturesSpec, TableSpec, paper
 
@@ -126,6 +128,7 @@ def caption(filled: Filled) -> str:
     if filled.unlike and shown_any:
         what = "Other settings" if filled.unlike == OTHER_SETTINGS else "Other data"
         parts.append(f"{what} than the paper's: only the shape may be compared, not the level.")
+    parts += seeded.rules(filled.selection, spec.sweeps())
     return " ".join(p for p in parts if p)
 
 
@@ -153,7 +156,7 @@ def remarks(filled: Filled) -> list[str]:
             if isinstance(filled.spec, CurveSpec)
             else "One seed: the interval covers the images alone, not another training."
         )
-    return [*found, *filled.notes]
+    return [*found, *filled.notes, *seeded.arms(filled.selection, filled.spec.sweeps())]
 
 
 def failure(trial: Trial) -> str:
@@ -269,11 +272,25 @@ def leaderboard_caption(board: Leaderboard) -> str:
             1,
             f"No-skill floor (uniform maps with the true image labels): {percent(board.floor)}.",
         )
-    if any(e.name.endswith(ESTIMATED) for e in board.entries):
+    if any(ESTIMATED in e.name for e in board.entries):
         parts.append(
             "† labels estimated by the maps' own background; all others are taken at their best "
             "background threshold."
         )
+    again = [e.repeated for e in board.entries if e.repeated is not None]
+    unsteady = [found for found in again if not found.reproducible]
+    if unsteady:
+        parts.append(
+            f"{MARK.strip()} not reproducible: run again with the same seed, "
+            f"{sum(r.differing for r in unsteady)} of {sum(r.trials for r in unsteady)} repeated "
+            "trials gave other numbers, by up to "
+            f"{points(max(r.spread for r in unsteady))} mIoU points."
+        )
+    if again and len(again) > len(unsteady):
+        steady = sum(r.trials for r in again if r.reproducible)
+        others = " of other variants" if unsteady else ""
+        parts.append(f"{counted(steady, 'trial')}{others} repeated with the same seed: identical.")
+    parts += seeded.summary(board.selection)
     if len(board.entries) > TESTED:
         parts.insert(1, f"Places beyond {TESTED} are not tested.")
     damaged = [t for e in board.entries for t in e.trials if t.skipped]
@@ -294,11 +311,11 @@ def leaderboard_caption(board: Leaderboard) -> str:
 def leaderboard_grid(board: Leaderboard) -> Grid:
     """The leaderboard as a table of text."""
     title = METRIC_TITLES.get(board.metric, board.metric)
-    headers = (
+    headers: tuple[str, ...] = (
         "#", "variant", title, "tied", "background", "foreground", "seeds", "train", "images/s",
         "peak memory", "parameters", "in",
     )  # fmt: skip
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for e in board.entries:
         more = f" +{len(e.labels) - 1}" if len(e.labels) > 1 else ""
         rows.append(
@@ -310,4 +327,8 @@ def leaderboard_grid(board: Leaderboard) -> Grid:
                 memory(e.peak_memory), scaled(e.parameters), (e.labels or (BLANK,))[0] + more,
             )
         )  # fmt: skip
+    if any(e.repeated for e in board.entries):
+        headers = (*headers, "repeated")
+        told = (e.repeated.text() if e.repeated else BLANK for e in board.entries)
+        rows = [(*row, text) for row, text in zip(rows, told, strict=True)]
     return Grid("Leaderboard", leaderboard_caption(board), headers, tuple(rows))

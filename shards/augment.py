@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms.v2 import functional
 
 from camsweep.shards.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
-ADJUST = (
-    functional.adjust_brightness,
-    functional.adjust_contrast,
-    functional.adjust_saturation,
-    functional.adjust_hue,
-)
+#: Its place among the adjustments; it alone looks at the whole picture.
 CONTRAST = 1
+
+
+@cache
+def _adjustments() -> tuple[Callable[..., Any], ...]:
+    """torchvision's, by place: brightness, contrast, saturation, hue.
+
+    Imported at first use: it takes seconds and 160 MB, and a driver augments nothing.
+    """
+    from torchvision.transforms.v2 import functional
+
+    return (
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    )
 
 
 @dataclass(frozen=True)
@@ -241,8 +254,8 @@ def _jittered_part(image: NDArray[np.uint8], drawn: Drawn, settings: Augment) ->
     # needs to be done only where the crop will show it.
     whole = steps.index(CONTRAST) + 1 if CONTRAST in steps else 0
     for which in steps[:whole]:
-        picture = ADJUST[which](picture, drawn.factors[which])
+        picture = _adjustments()[which](picture, drawn.factors[which])
     picture = picture.crop(box)
     for which in steps[whole:]:
-        picture = ADJUST[which](picture, drawn.factors[which])
+        picture = _adjustments()[which](picture, drawn.factors[which])
     return np.asarray(picture)

@@ -4,64 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from pydantic import ValidationError
-
-from camsweep.methods.base import load_method, method_names
-from camsweep.methods.config import TrialConfig
 from camsweep.shards.errors import InputError, nearest
-from camsweep.shards.validation import first_problem
-from camsweep.sweeps.identity import STAGES, stage_ids
+from camsweep.sweeps.identity import STAGES
+from camsweep.sweeps.making import Making, sharing
+from camsweep.sweeps.order import informative_first
+from camsweep.sweeps.planned import Asked, Excluded, Use
+from camsweep.sweeps.planned import PlannedTrial as PlannedTrial  # others look for it here
 from camsweep.sweeps.profile import Profile
-from camsweep.sweeps.spec import Overrides, Sweep
-
-
-@dataclass(frozen=True)
-class PlannedTrial:
-    """One distinct trial.
-
-    Attributes:
-        config: its whole configuration, the seed included.
-        stages: id by stage; the last one is the trial's id.
-        uses: (sweep name, label) of every cell it fills.
-        retries: how often it is tried again after a failure.
-        overrides: the settings of `--set` that made it another trial than the sweep's own.
-        also: cells of other shipped sweeps that the same trial fills; told to the store, so that a
-            report shows them without another run.
-    """
-
-    config: TrialConfig
-    stages: dict[str, str]
-    uses: tuple[tuple[str, str], ...]
-    retries: int = 1
-    overrides: dict[str, Any] = field(default_factory=dict)
-    also: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def id(self) -> str:
-        """The trial's id."""
-        return self.stages["evaluate"]
-
-    @property
-    def sweeps(self) -> list[str]:
-        """Sweep names, parallel to `labels`."""
-        return [sweep for sweep, _ in self.uses]
-
-    @property
-    def labels(self) -> list[str]:
-        """Labels, parallel to `sweeps`."""
-        return [label for _, label in self.uses]
-
-    @property
-    def all_uses(self) -> tuple[tuple[str, str], ...]:
-        """The cells of this plan's sweeps, then those of other shipped ones."""
-        return tuple(dict.fromkeys([*self.uses, *self.also]))
-
-    @property
-    def title(self) -> str:
-        """How the live view calls it."""
-        return f"{self.sweeps[0]} {self.labels[0]} seed {self.config.seed}"
+from camsweep.sweeps.resolve import all_settings
+from camsweep.sweeps.resolve import resolve as resolve  # others look for it here
+from camsweep.sweeps.spec import Sweep
 
 
 @dataclass(frozen=True)
@@ -72,6 +27,12 @@ class Plan:
         requested: how many trials the cells and seeds ask for before sharing.
         trials: the distinct ones, in the order of the sweep files.
         cached: ids of those the store already has.
+        sweeps: what it was made of.
+        asked: and what else was asked for.
+        excluded: rows of designs that are left out.
+        references: cells that others are compared with.
+        tried: ids of trials that this run has tried and that failed; they are not run again.
+        chosen: ids of the only trials to run, or None for all (`sweeps.order.limited`).
     """
 
     profile: Profile
@@ -79,11 +40,52 @@ class Plan:
     requested: int
     trials: tuple[PlannedTrial, ...]
     cached: frozenset[str] = field(default_factory=frozenset)
+    sweeps: tuple[Sweep, ...] = ()
+    asked: Asked = field(default_factory=Asked)
+    excluded: tuple[Excluded, ...] = ()
+    references: frozenset[Use] = field(default_factory=frozenset)
+    tried: frozenset[str] = field(default_factory=frozenset)
+    chosen: frozenset[str] | None = None
+
+    @cached_property
+    def to_run(self) -> list[PlannedTrial]:
+        """The trials that are not in the store yet, the most informative first."""
+        skipped = self.cached | self.tried
+        wanted = [t for t in self.trials if t.id not in skipped]
+        if self.chosen is not None:
+            wanted = [t for t in wanted if t.id in self.chosen]
+        return informative_first(wanted, self.references)
 
     @property
-    def to_run(self) -> list[PlannedTrial]:
-        """The trials that are not in the store yet."""
-        return [t for t in self.trials if t.id not in self.cached]
+    def left_out(self) -> int:
+        """How many trials are not run because of a limit."""
+        if self.chosen is None:
+            return 0
+        return sum(
+            t.id not in self.chosen and t.id not in self.cached | self.tried for t in self.trials
+        )
+
+    @property
+    def searches(self) -> tuple[Sweep, ...]:
+        """The sweeps whose trials a search chooses while it runs."""
+        return tuple(sweep for sweep in self.sweeps if sweep.spec.search is not None)
+
+    @property
+    def track(self) -> dict[str, str]:
+        """The trackers that the sweep files name.
+
+        Raises:
+            InputError: two files want the same tracker elsewhere.
+        """
+        found: dict[str, str] = {}
+        for sweep in self.sweeps:
+            for name, where in sweep.spec.track.items():
+                if found.setdefault(name, where) != where:
+                    raise InputError(
+                        f"{sweep.path}: track.{name}: {where}, but another sweep of this run says "
+                        f"{found[name]}; run them apart, or give --track {name}=..."
+                    )
+        return found
 
     def stage_counts(self) -> dict[str, int]:
         """How many distinct stages of each kind the trials need."""
@@ -91,12 +93,11 @@ class Plan:
 
     def counts(self) -> dict[str, int]:
         """How many trials were asked for, are distinct, are in the store, and are to run."""
-        to_run = len(self.to_run)
         return {
             "requested": self.requested,
             "unique": len(self.trials),
-            "cached": len(self.trials) - to_run,
-            "to_run": to_run,
+            "cached": len(self.cached),
+            "to_run": len(self.to_run),
         }
 
     def to_json(self, estimate_seconds: float | None) -> dict[str, Any]:
@@ -107,6 +108,7 @@ class Plan:
             "stages": sum(stages.values()),
             "stage_counts": stages,
             "estimate_seconds": "unknown" if estimate_seconds is None else estimate_seconds,
+            "excluded": [vars(row) for row in self.excluded],
             "trials": [
                 {
                     "id": t.id,
@@ -117,6 +119,7 @@ class Plan:
                     "cached": t.id in self.cached,
                     "config": t.config.model_dump(mode="json"),
                     "stages": t.stages,
+                    "resources": t.resources.model_dump(exclude_none=True),
                 }
                 for t in self.trials
             ],
@@ -133,6 +136,7 @@ def make_plan(
     first_seed: int = 0,
     overrides: Mapping[str, Any] | None = None,
     weights: Mapping[str, str] | None = None,
+    more: Mapping[Use, int] | None = None,
 ) -> Plan:
     """Resolve every cell to a configuration and share what is the same.
 
@@ -141,133 +145,33 @@ def make_plan(
         profile: defaults under the sweep's own settings.
         data_digest: of the data set's manifest.
         cached: ids of finished trials.
-        seeds: how many seeds, instead of the sweep's own number.
+        seeds: how many seeds, instead of the sweep's own number or rule.
         first_seed: the first of them.
         overrides: settings of `--set`, over everything, for the methods that have them.
         weights: SHA-256 of the weights files by backbone; the key "" stands for all others.
+        more: how many seeds a cell has by a rule that adds them (`sweeps.sequential`).
 
     Raises:
         InputError: an unknown setting or a value out of range, with file and key.
     """
-    uses: dict[str, list[tuple[str, str]]] = {}
-    found: dict[str, tuple[TrialConfig, dict[str, str], int, Overrides]] = {}
-    requested = 0
-    overrides = dict(overrides or {})
-    unused = set(overrides)
+    sweeps = tuple(sweeps)
+    asked = Asked(seeds, first_seed, dict(overrides or {}), dict(weights or {}))
+    making = Making(profile, data_digest, asked, dict(more or {}), set(asked.overrides))
     for sweep in sweeps:
-        _refuse_swept(sweep, overrides)
-        for label, cell in sweep.cells():
-            first = resolve(sweep.path, cell, profile, overrides, weights or {})
-            unused -= set(type(first).model_fields)
-            changed: Overrides = {}
-            if overrides:
-                plain = _resolve_plain(sweep.path, cell, profile, weights or {})
-                changed = _changed(first, plain, overrides)
-            for seed in range(first_seed, first_seed + (seeds or sweep.spec.seeds)):
-                requested += 1
-                config = first.model_copy(update={"seed": seed})
-                stages = stage_ids(config, data_digest, profile.threads)
-                trial_id = stages["evaluate"]
-                before = found.get(trial_id)
-                retries = max(sweep.spec.retries, before[2] if before else 0)
-                found[trial_id] = (config, stages, retries, changed)
-                use = (sweep.name, label)
-                if use not in uses.setdefault(trial_id, []):
-                    uses[trial_id].append(use)
-    if unused:
-        name = sorted(unused)[0]
-        raise InputError(f"--set {name}: unknown setting{nearest(name, _all_settings())}")
-    trials = tuple(
-        PlannedTrial(config, stages, tuple(uses[i]), retries, changed)
-        for i, (config, stages, retries, changed) in found.items()
+        making.add(sweep)
+    if making.unused:
+        name = sorted(making.unused)[0]
+        raise InputError(f"--set {name}: unknown setting{nearest(name, all_settings())}")
+    trials = sharing(making.found)
+    known = frozenset(cached) & frozenset(making.found)
+    return Plan(
+        profile,
+        data_digest,
+        making.requested,
+        trials,
+        known,
+        sweeps,
+        asked,
+        tuple(making.excluded),
+        frozenset(making.references),
     )
-    known = frozenset(cached) & frozenset(found)
-    return Plan(profile, data_digest, requested, trials, known)
-
-
-def _refuse_swept(sweep: Sweep, overrides: Mapping[str, Any]) -> None:
-    """A setting that the sweep varies can't be set: its rows would carry labels that lie."""
-    varied = set(sweep.spec.axes).union(*sweep.spec.arms.values())
-    for name in sorted(varied & set(overrides)):
-        raise InputError(
-            f"--set {name}: {sweep.path} varies it; leave it out, or write a sweep file of your own"
-        )
-
-
-def _resolve_plain(
-    path: str, cell: Overrides, profile: Profile, weights: Mapping[str, str]
-) -> TrialConfig | None:
-    """The cell without `--set`; None where it is not valid without."""
-    try:
-        return resolve(path, cell, profile, {}, weights)
-    except InputError:
-        return None
-
-
-def _changed(
-    config: TrialConfig, plain: TrialConfig | None, overrides: Mapping[str, Any]
-) -> Overrides:
-    """The settings of `--set` that change a cell's active configuration."""
-    after, before = config.active(), plain.active() if plain else {}
-    return {k: after[k] for k in overrides if k in after and before.get(k) != after[k]}
-
-
-def _all_settings() -> set[str]:
-    return {field for name in method_names() for field in load_method(name).config.model_fields}
-
-
-def resolve(
-    path: str,
-    cell: Overrides,
-    profile: Profile,
-    overrides: Mapping[str, Any],
-    weights: Mapping[str, str],
-) -> TrialConfig:
-    """One cell's configuration, for seed 0: method defaults < profile < sweep < `--set`.
-
-    Raises:
-        InputError: an unknown setting or a value out of range; names the file and the key.
-    """
-    name = overrides.get("method", cell["method"])
-    try:
-        model = load_method(str(name)).config
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    if "method" in overrides:
-        path = f"--set method={name}: {path}"
-    shared = set(model.model_fields)
-    chosen = {key: value for key, value in overrides.items() if key in shared}
-    settings = {
-        **profile.settings,
-        **profile.methods.get(str(name), {}),
-        **cell,
-        **chosen,
-        "method": name,
-        "seed": 0,
-    }
-    try:
-        config = model.model_validate(settings)
-    except ValidationError as error:
-        loc = error.errors()[0]["loc"]
-        where = _origin(str(loc[0]) if loc else "", cell, chosen, path, profile)
-        raise InputError(f"{where}: {first_problem(error, model)}") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    wanted = cell.get("map", "final")
-    if wanted != "final" and wanted not in config.map_names():
-        made = ", ".join(config.map_names())
-        raise InputError(f"{path}: map: {name} makes no '{wanted}' map here, but {made}")
-    # Which file it is follows from the backbone, which the method's recipe may have chosen.
-    digest = weights.get(config.backbone, weights.get(""))
-    return config.model_copy(update={"weights_sha256": digest})
-
-
-def _origin(
-    key: str, cell: Overrides, chosen: Mapping[str, Any], path: str, profile: Profile
-) -> str:
-    """Where a wrong setting was written; an empty key is a clash between several."""
-    if key in chosen or (not key and chosen):
-        return "--set"
-    if key in cell or not key:
-        return path
-    return f"sweeps/profiles/{profile.name}.yaml" if profile.name else path

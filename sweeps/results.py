@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 
+from camsweep.sweeps.leasing.leases import LeaseLost
 from camsweep.sweeps.store import Store
 from camsweep.sweeps.tables import CURVE, EPOCH, IMAGE, TRIAL, versioned
 
@@ -47,17 +49,41 @@ def merged_uses(
 
 def add_uses(store: Store, trial_id: str, uses: Iterable[tuple[str, str]]) -> None:
     """Tell a stored trial of the sweeps that use it now; nothing else of its row changes."""
-    name = f"trials/{trial_id}.arrow"
-    table = store.read_table(name)
+    add_all_uses(store, {trial_id: uses})
+
+
+def add_all_uses(store: Store, uses: Mapping[str, Iterable[tuple[str, str]]]) -> None:
+    """Tell stored trials of the sweeps that use them now; nothing else of their rows changes.
+
+    Two drivers that tell the same trial at once do so one after the other: neither is forgotten.
+
+    Args:
+        store: where.
+        uses: (sweep, label) pairs by trial id.
+    """
+    wanted = {trial_id: list(pairs) for trial_id, pairs in uses.items()}
+    while left := {i: pairs for i, pairs in wanted.items() if _with_uses(store, i, pairs)}:
+        # Only a process that is paused for long loses the lock; then it looks at the rows again.
+        with suppress(LeaseLost), store.lock("uses") as require:
+            for trial_id, pairs in left.items():
+                table = _with_uses(store, trial_id, pairs)
+                if table is not None:
+                    require()
+                    store.write_table(f"trials/{trial_id}.arrow", table)
+
+
+def _with_uses(store: Store, trial_id: str, uses: list[tuple[str, str]]) -> pa.Table | None:
+    """A trial's table with further uses; None where it has them all."""
+    table = store.read_table(f"trials/{trial_id}.arrow")
     (row,) = table.select(["sweeps", "labels"]).to_pylist()
     merged = merged_uses(row, uses)
     if len(merged) == len(row["sweeps"]):
-        return
+        return None
     for index, column in enumerate(("sweeps", "labels")):
         place = table.schema.get_field_index(column)
         values = pa.array([[use[index] for use in merged]], pa.list_(pa.string()))
         table = table.set_column(place, table.schema.field(place), values)
-    store.write_table(name, table)
+    return table
 
 
 def is_done(row: Mapping[str, Any] | None, skip_damaged: bool = False) -> bool:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from filelock import FileLock
 from pyarrow import fs
 
 from camsweep.shards.errors import InputError
 from camsweep.shards.places import as_place
-from camsweep.shards.places.cache import cache_folder
 from camsweep.shards.places.errors import clear_error
-from camsweep.shards.places.files import write_whole
 from camsweep.shards.places.remote import filesystem, read_whole
+from camsweep.sweeps.arrowfiles import table_from_bytes, table_to_bytes
+from camsweep.sweeps.leasing.filelocks import NoLocks, file_lock
+from camsweep.sweeps.leasing.leases import clear_dead, waiting
+from camsweep.sweeps.temporary import is_left, remove_leftovers, write_file
 
 TABLES = ("trials", "epochs", "images", "curves")
-IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,19 @@ class Store:
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
         """The sorted file names directly inside `folder`, without hidden and temporary ones."""
+        names = (info.base_name for info in self._infos(folder))
+        return sorted(n for n in names if n.endswith(suffix) and n[0] not in "._")
+
+    def times(self, folder: str) -> dict[str, float]:
+        """When each file directly inside `folder` was written, by the server's or disk's clock."""
+        files = (info for info in self._infos(folder) if info.type == fs.FileType.File)
+        return {info.base_name: info.mtime_ns / 1e9 for info in files}
+
+    def _infos(self, folder: str) -> list[fs.FileInfo]:
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
         with self._files(folder) as files:
-            infos = files.get_file_info(selector)
-        names = (info.base_name for info in infos)
-        return sorted(n for n in names if n.endswith(suffix) and n[0] not in "._")
+            infos: list[fs.FileInfo] = files.get_file_info(selector)
+        return infos
 
     def read(self, name: str) -> bytes:
         """The bytes of the relative file `name`.
@@ -96,8 +105,16 @@ class Store:
         Raises:
             FileNotFoundError: when it is not there.
         """
-        with self._files(name) as files:
-            return read_whole(files, self.path(name))
+        try:
+            with self._files(name) as files:
+                return read_whole(files, self.path(name))
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # An object that is deleted while it is read comes as any of a server's errors.
+            if self.local is None and not self.exists(name):
+                raise FileNotFoundError(errno.ENOENT, "not there", name) from None
+            raise
 
     def write(self, name: str, data: bytes) -> None:
         """Write `name` whole or not at all: a temporary file renamed on disks, one PUT on S3.
@@ -106,7 +123,7 @@ class Store:
             OSError: no room or no permission; its `filename` is the file.
         """
         if self.local is not None:
-            write_whole(self.local / name, data)
+            write_file(self.local / name, data)
             return
         # One call of `write`: closing a stream after half of the data would publish that half.
         with self._files(name) as files, files.open_output_stream(self.path(name)) as stream:
@@ -120,47 +137,75 @@ class Store:
     def delete_folder(self, name: str) -> None:
         """Remove the relative folder `name` and all in it if it is there."""
         if self.exists(name):
-            with self._files(name) as files:
+            with suppress(FileNotFoundError), self._files(name) as files:
                 files.delete_dir(self.path(name))
 
     def read_table(self, name: str) -> pa.Table:
         """The Arrow IPC file `name` as a table.
 
         Raises:
-            InputError: when it is not a whole Arrow file.
+            InputError: when it is not a whole Arrow file, or a newer camsweep wrote it.
         """
-        try:
-            return pa.ipc.open_file(pa.BufferReader(self.read(name))).read_all()
-        except pa.ArrowInvalid as error:
-            full = as_place(self.url).name(name)
-            raise InputError(
-                f"{full}: not a whole Arrow file ({error}); delete it and run again"
-            ) from error
+        return table_from_bytes(self.read(name), as_place(self.url).name(name))
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write `table` as an Arrow IPC file (zstd), atomically."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema, options=IPC_OPTIONS) as writer:
-            writer.write_table(table)
-        self.write(name, sink.getvalue().to_pybytes())
+        self.write(name, table_to_bytes(table))
 
-    def lock(self, name: str) -> AbstractContextManager[object]:
+    @contextmanager
+    def lock(
+        self, name: str, on_wait: Callable[[], object] | None = None
+    ) -> Iterator[Callable[[], None]]:
         """Hold `name` against the other processes of the store, so that work is done once.
 
-        The lock is released by the operating system when its holder dies. Object storage has no
-        locks: there the processes of one node exclude each other, through their cache folder, but
-        two nodes may compute the same artefact, and the later write wins with the same content.
+        On a disk and NFS it is a file lock, which the operating system releases when its holder
+        dies. Where there are none, as on object storage, it is a lease, which another takes over
+        then (`sweeps.leasing.leases`).
+
+        Args:
+            name: of the work.
+            on_wait: called now and then while another process has it.
+
+        Yields:
+            What to call before the work's result is published. It raises `leases.LeaseLost` where
+            this process was paused for so long that another has taken over, which can't happen
+            to a file lock.
         """
-        folder, stem = cache_folder() / "locks", hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        with ExitStack() as stack:
+            yield self._take_lock(stack, name, on_wait)
+
+    def _take_lock(
+        self, stack: ExitStack, name: str, on_wait: Callable[[], object] | None
+    ) -> Callable[[], None]:
         if self.local is not None:
-            folder, stem = self.local / ".locks", ""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            if self.local is None:
-                return nullcontext()
-            raise
-        return FileLock(folder / f"{stem}{name}.lock")
+            with suppress(NoLocks):
+                stack.enter_context(file_lock(self.local / ".locks" / f"{name}.lock", on_wait))
+                return lambda: None
+        lease = waiting(self, name, owner="stage", on_wait=on_wait)
+        return stack.enter_context(lease).require
+
+    def remove_leftovers(self) -> int:
+        """Delete what killed processes left: half-written files, temporary folders, leases.
+
+        For a run's start and end: files and folders of other machines go after a day, leases of
+        other machines at the end (`leases.clear_dead`). Object storage shows no half-written
+        files, and its folders have no age: those of other machines stay.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            InputError: a newer camsweep uses the store.
+            OSError: it can't be read.
+        """
+        removed = clear_dead(self)
+        if self.local is not None:
+            return removed + remove_leftovers(self.local)
+        for info in self._infos(""):
+            if is_left(info.base_name, time.time):
+                self.delete_folder(info.base_name)
+                removed += 1
+        return removed
 
     def require(self) -> None:
         """Check that the store exists.

@@ -99,7 +99,7 @@ def test_a_rate_is_of_images_after_the_warm_ones_and_closes_the_stream() -> None
 
 
 def test_unknown_benchmarks_get_a_hint() -> None:
-    assert bench.choose([]) == ("loader", "pair", "open")
+    assert bench.choose([]) == ("loader", "pair", "open", "scheduling")
     assert bench.choose(["open", "loader", "open"]) == ("open", "loader")
     with pytest.raises(InputError, match="no benchmark 'lodaer'; did you mean 'loader'"):
         bench.choose(["lodaer"])
@@ -314,8 +314,8 @@ def test_the_command_prints_json(run, made: photos.Photos) -> None:
 
 def test_the_command_prints_tables_of_all_benchmarks(run) -> None:
     out, asked = run()
-    assert [name for name, *_ in asked] == ["loader", "pair", "open"]
-    assert out.count("a note") == 3
+    assert [name for name, *_ in asked] == ["loader", "pair", "open", "scheduling"]
+    assert out.count("a note") == 4
     console = Console(width=100)
     with console.capture() as printed:
         for part in table.tables(RESULT):

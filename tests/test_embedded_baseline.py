@@ -6,7 +6,7 @@ from pathlib import Path
 
 from camsweep.platform.attempts import make_jobs, run_job
 from camsweep.platform.data import embedded_data
-from camsweep.platform.run import Request, prepare
+from camsweep.platform.prepare import Request, prepare
 from camsweep.sweeps.store import Store
 
 

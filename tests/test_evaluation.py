@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from camsweep.methods.backbones import Features
 from camsweep.methods.base import Method, Output, load_method, make_config
-from camsweep.platform.evaluation import Evaluation, _ImageCounts, evaluate
+from camsweep.platform.counting import ImageCounts
+from camsweep.platform.evaluation import Evaluation, evaluate
 
 CLASSES = ("background", "a", "b", "c")
 
@@ -148,7 +149,7 @@ def test_an_images_counts_are_kept_for_the_classes_that_have_any() -> None:
     counts = np.zeros((5, 81, 3), np.int64)
     counts[:, [0, 7, 80]] = rng.integers(1, 9, (5, 3, 3))
     counts[2, 7] = 0  # nothing at one threshold, something at others
-    kept = _ImageCounts.of(counts)
+    kept = ImageCounts.of(counts)
     assert kept.classes.tolist() == [0, 7, 80]
     for threshold in range(5):
         np.testing.assert_array_equal(kept.at(threshold, 81), counts[threshold])

@@ -66,7 +66,7 @@ sys.meta_path.insert(0, Refuse())
 import camsweep.methods
 for module in pkgutil.walk_packages(camsweep.methods.__path__, "camsweep.methods."):
     importlib.import_module(module.name)
-import camsweep.platform.trial, camsweep.platform.attempts, camsweep.platform.run
+import camsweep.platform.trial, camsweep.platform.attempts, camsweep.platform.prepare
 assert not any(name.split(".")[0] == "ray" for name in sys.modules)
 """
 

@@ -10,11 +10,9 @@ from rich.console import Console
 
 from camsweep.platform import ledger
 from camsweep.platform.context import Progress
-from camsweep.platform.engine import concurrency
 from camsweep.platform.ledger import last_run
 from camsweep.platform.monitor import Monitor, duration
 from camsweep.platform.progress import live_table, view
-from camsweep.shards.errors import InputError
 from camsweep.sweeps.plan import make_plan
 from camsweep.sweeps.profile import load_profile
 from camsweep.sweeps.spec import load_sweep
@@ -39,13 +37,13 @@ def failed(monitor: Monitor, index: int) -> None:
 
 
 def test_states_are_counted(monitor: Monitor) -> None:
-    assert monitor.counts() == {"waiting": 5, "running": 0, "done": 0, "failed": 0}
+    assert monitor.counts() == {"waiting": 5, "running": 0, "done": 0, "failed": 0, "stopped": 0}
     assert monitor.seconds_left() is None
     done(monitor, 0, 0.25)
     done(monitor, 1, 0.75)
     failed(monitor, 2)
     monitor.progress(Progress(list(monitor.trials)[3], "train", 2, 6, 0.5, 120.0))
-    assert monitor.counts() == {"waiting": 1, "running": 1, "done": 2, "failed": 1}
+    assert monitor.counts() == {"waiting": 1, "running": 1, "done": 2, "failed": 1, "stopped": 0}
     assert monitor.images_per_second() == 120.0
     best = monitor.best()
     assert best is not None
@@ -120,29 +118,6 @@ def test_a_run_that_fell_silent_is_not_alive(monitor: Monitor, tmp_path: Path) -
     run = last_run(store)
     assert run is not None
     assert not run["alive"]
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "limit", "total", "fits"),
-    [
-        (1, 0.0, None, (2, 0), 2),
-        (2, 0.0, None, (3, 0), 1),
-        (1, 0.0, 1, (8, 0), 1),
-        (1, 0.5, None, (16, 2), 4),
-        (1, 0.3, None, (16, 2), 6),
-        (4, 1.0, None, (16, 8), 4),
-        (1, 2.0, None, (64, 8), 4),
-    ],
-)
-def test_concurrency(
-    cpus: int, gpus: float, limit: int | None, total: tuple[int, int], fits: int
-) -> None:
-    assert concurrency(cpus, gpus, limit, *total) == fits
-
-
-def test_a_trial_that_can_never_start_is_refused() -> None:
-    with pytest.raises(InputError, match="needs more than there is"):
-        concurrency(1, 1.0, None, 16, 0)
 
 
 @pytest.mark.parametrize(

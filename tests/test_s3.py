@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from filelock import FileLock, Timeout
 from s3_server import Bucket, s3, server
 
 from camsweep.shards.errors import InputError
@@ -351,17 +350,6 @@ def test_a_row_rewritten_while_others_read_it(s3: Bucket) -> None:
         stop.set()
         writer.join()
     assert seen == {table["status"][0].as_py() for table in tables}
-
-
-def test_work_is_locked_within_a_node(s3: Bucket) -> None:
-    url = s3.url("results")
-    with Store(url).lock("stage"):
-        other = Store(url).lock("stage")
-        assert isinstance(other, FileLock)
-        with pytest.raises(Timeout):
-            other.acquire(timeout=0)
-        with Store(s3.url("elsewhere")).lock("stage"):
-            pass
 
 
 def test_store_errors_are_one_line(s3: Bucket, refusing: str) -> None:

@@ -81,7 +81,7 @@ def test_damaged_data_is_refused_or_left_out_and_told(
 
     capsys.readouterr()
     assert main(["status", "--store", str(folder / "store")]) == 0
-    assert "1 of them without damaged samples (2;" in capsys.readouterr().out
+    assert "1 done without damaged samples (2;" in capsys.readouterr().out
     assert main(["leaderboard", "--store", str(folder / "store")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "2 damaged samples left out in 1 trial." in said
@@ -150,7 +150,7 @@ def test_what_was_made_without_damaged_samples_outlives_a_run_that_fails_on_them
     assert run(folder, "--in-process", "--skip-damaged") == 0
     before = stored(folder)
     # As in object storage, where a run's start compares sizes alone.
-    monkeypatch.setattr("camsweep.platform.run.check_digests", lambda *_, **__: [])
+    monkeypatch.setattr("camsweep.platform.execute.check_digests", lambda *_, **__: [])
     assert run(folder, "--in-process") == 1
     assert stored(folder) == before
     assert run(folder, "--in-process", "--skip-damaged") == 0
@@ -174,7 +174,7 @@ def test_leaving_out_goes_on_from_where_the_damage_was_met(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(folder, "train", 5)
-    monkeypatch.setattr("camsweep.platform.run.check_digests", lambda *_, **__: [])
+    monkeypatch.setattr("camsweep.platform.execute.check_digests", lambda *_, **__: [])
 
     def read(reader: SplitReader, index: int) -> object:
         if index == 5 and len(done) == 1:  # the damage comes in the second epoch

@@ -133,7 +133,8 @@ def test_ids_stay_what_they_are() -> None:
 @pytest.mark.parametrize("name", shipped_names())
 @pytest.mark.parametrize("profile", profile_names())
 def test_every_shipped_sweep_plans_under_every_profile(name: str, profile: str) -> None:
-    assert plan([name], profile).trials
+    found = plan([name], profile)
+    assert found.trials or found.searches
 
 
 def test_a_paper_stands_for_all_its_sweeps() -> None:
@@ -179,7 +180,7 @@ def test_a_shared_training_is_estimated_once() -> None:
     )
     found = make_plan([sweep], load_profile("embedded"), "d", seeds=1)
     assert estimate(found, history, 1) == 8.0 + 2.0 + 2.0
-    assert estimate(found, history, 2) == 6.0
+    assert estimate(found, history, 2) == 12.0  # one training is one job, in one slot
     assert estimate(plan(["cpn/table4"]), history, 1) is None
 
 
@@ -221,3 +222,72 @@ def test_unknown_names_come_with_the_nearest() -> None:
         load_profile("embeded")
     with pytest.raises(InputError, match="--set s_m: unknown setting; did you mean 's_n'"):
         plan(["cpn/fig6"], overrides={"s_m": 3})
+
+
+RESOURCES = """
+title: x
+base: {method: cam}
+arms:
+  plain: {}
+  wide: {lr: 1, resources: {gpus: 2, workers: 4}}
+  same as plain: {resources: {cpus: 8}}
+  its training: {scales: [1.0], resources: {gpus: 0.5}}
+resources: {cpus: 2, gpus: 1}
+seeds: 1
+"""
+
+
+def test_resources_are_the_arms_over_the_files_and_no_part_of_an_id(tmp_path: Path) -> None:
+    trials = plan([spec_file(tmp_path, RESOURCES)]).trials
+    taken = {t.labels[0]: t.resources.model_dump(exclude_none=True) for t in trials}
+    assert taken["wide"] == {"cpus": 2, "gpus": 2, "workers": 4}
+    # One trial for two cells, and another with the same training: the larger of all.
+    assert taken["plain"] == taken["its training"] == {"cpus": 8, "gpus": 1}
+    without = RESOURCES.replace("resources: {cpus: 2, gpus: 1}", "")
+    assert [t.id for t in plan([spec_file(tmp_path, without)]).trials] == [t.id for t in trials]
+    with pytest.raises(InputError, match=r"--set lr: .*varies it"):
+        plan([spec_file(tmp_path, RESOURCES)], overrides={"lr": 1})
+    assert plan([spec_file(tmp_path, RESOURCES)], overrides={"batch": 4}).trials
+
+
+SEARCH = "title: x\nbase: {method: cam}\nsearch: {space: {lr: {log: [0.001, 0.1]}}, samples: 3}\n"
+
+
+def test_a_search_has_no_cells_and_is_passed_on(tmp_path: Path) -> None:
+    found = plan([spec_file(tmp_path, SEARCH), "cpn/fig5"], overrides={"batch": 4})
+    assert [s.name for s in found.searches] == ["mine"]
+    assert {t.sweeps[0] for t in found.trials} == {"cpn/fig5"}
+    alone = plan([spec_file(tmp_path, SEARCH)])
+    assert (alone.trials, alone.to_json(0.0)["requested"]) == ((), 0)
+    with pytest.raises(InputError, match=r"--set lr: .*varies it"):
+        plan([spec_file(tmp_path, SEARCH)], overrides={"lr": 1})
+
+
+def test_trackers_of_all_files_are_one_list(tmp_path: Path) -> None:
+    text = "title: x\nbase: {method: cam}\ntrack: {tensorboard: runs, wandb: mine}\n"
+    first = spec_file(tmp_path, text)
+    assert plan([first, "cpn/fig5"]).track == {"tensorboard": "runs", "wandb": "mine"}
+    second = tmp_path / "other.yaml"
+    second.write_text(text.replace("runs", "elsewhere"))
+    with pytest.raises(InputError, match=r"other.yaml: track.tensorboard: elsewhere, but another"):
+        _ = plan([first, str(second)]).track
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("resources: {gpu: 1}", "resources: gpu: unknown setting; did you mean 'gpus'"),
+        ("resources: {gpus: 1.5}", "resources: gpus is 1.5; .* whole"),
+        ("arms: {a: {resources: {worker: 2}}}", "arms: a.resources: worker: .*'workers'"),
+        ("arms: {a: {resources: 2}}", "arms: a.resources: must be a mapping"),
+        ("search: {space: {lr: {log: [1, 2]}}, samples: 1}\narms: {a: {}}", "arms: not beside"),
+        ("search: {space: {lr: {log: [1, 2]}}, samples: 1}\nseeds: {until: 1}", "seeds: a rule"),
+        ("search: {space: {lr: {log: [1, 2]}}}", "search: samples: .*required"),
+    ],
+)
+def test_wrong_sections_are_one_line(tmp_path: Path, text: str, says: str) -> None:
+    path = spec_file(tmp_path, f"title: x\nbase: {{method: cam}}\n{text}")
+    with pytest.raises(InputError, match=says) as error:
+        plan([path])
+    assert str(error.value).startswith(path)
+    assert "\n" not in str(error.value)

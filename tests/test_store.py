@@ -1,17 +1,31 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset
 import pytest
+import torch
 
 from camsweep.methods.base import load_method
+from camsweep.platform.cli.main import main
+from camsweep.platform.stages import Computed, ensure_weights
 from camsweep.shards.errors import InputError
+from camsweep.sweeps.leasing import filelocks
+from camsweep.sweeps.leasing.leases import LeaseLost, holders
 from camsweep.sweeps.results import (
+    add_all_uses,
     add_uses,
     done_ids,
     load_epochs,
@@ -21,7 +35,28 @@ from camsweep.sweeps.results import (
     write_trial,
 )
 from camsweep.sweeps.store import Store
-from camsweep.sweeps.tables import config_types, curve_table, epoch_table, image_table, trial_table
+from camsweep.sweeps.tables import (
+    SCHEMA_VERSION,
+    config_types,
+    curve_table,
+    epoch_table,
+    image_table,
+    trial_table,
+)
+from camsweep.sweeps.temporary import temporary_name
+
+NAME = """
+from camsweep.sweeps.temporary import temporary_name
+print(temporary_name())
+"""
+WRITE_AND_DIE = """
+import os, signal, sys
+from camsweep.sweeps.store import Store
+def die(descriptor):
+    os.kill(os.getpid(), signal.SIGKILL)
+os.fsync = die
+Store(sys.argv[1]).write("trials/a.arrow", b"half")
+"""
 
 
 @pytest.fixture
@@ -176,3 +211,174 @@ def test_a_missing_store(store: Store) -> None:
 def test_a_store_is_pickled_by_its_url(store: Store) -> None:
     store.write("runs/x.json", b"{}")
     assert pickle.loads(pickle.dumps(store)).read("runs/x.json") == b"{}"
+
+
+def test_what_a_killed_writer_left_is_never_read_and_goes_at_once(store: Store) -> None:
+    store.write("trials/b.arrow", b"whole")
+    killed = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, store.url], check=False)
+    assert killed.returncode < 0
+    folder = Path(store.path("trials"))
+    (left,) = [path for path in folder.iterdir() if path.name != "b.arrow"]
+    assert store.names("trials") == ["b.arrow"]
+    assert store.remove_leftovers() == 1
+    assert not left.exists()
+    assert store.read("trials/b.arrow") == b"whole"
+
+
+def test_temporary_folders_go_with_their_process(store: Store) -> None:
+    told = subprocess.run([sys.executable, "-c", NAME], check=True, capture_output=True, text=True)
+    dead, mine = told.stdout.strip(), temporary_name()
+    for name in (dead, mine):
+        store.write(f"{name}/deep/{temporary_name()}", b"x")
+    assert store.remove_leftovers() == 1
+    assert not store.exists(dead)
+    assert len(store._infos(f"{mine}/deep")) == 1
+
+
+def test_half_written_files_of_others_go_after_a_day(store: Store) -> None:
+    folder = Path(store.path("artefacts/x"))
+    folder.mkdir(parents=True)
+    hexes = "0" * 32
+    far, old = f".tmp-0123456789ab-17-99-{hexes}", f".weights.safetensors.{hexes}.tmp"
+    others = [".tmp-mine", ".hidden", "x.tmp", ".tune-host-17"]
+    for name in (far, old, *others):
+        (folder / name).write_bytes(b"half")
+    assert store.remove_leftovers() == 0
+    yesterday = time.time() - 90000
+    for path in folder.iterdir():
+        os.utime(path, (yesterday, yesterday))
+    assert store.remove_leftovers() == 2
+    assert {path.name for path in folder.iterdir()} == set(others)
+
+
+def test_a_living_writer_keeps_its_temporary_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, removed = os.fsync, []
+
+    def meanwhile(descriptor: int) -> None:
+        removed.append(store.remove_leftovers())
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    store.write("trials/a.arrow", b"whole")
+    assert removed == [0]
+    assert store.read("trials/a.arrow") == b"whole"
+
+
+def test_a_table_of_a_newer_version_is_one_line(
+    store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_trial(store, "a", {"trials": trial_table(row("a"))})
+    table = store.read_table("trials/a.arrow")
+    newer = {b"camsweep.schema": f"trials/{SCHEMA_VERSION + 1}".encode()}
+    store.write_table("trials/a.arrow", table.replace_schema_metadata(newer))
+    told = f"a.arrow: written by a newer camsweep (table format {SCHEMA_VERSION + 1}"
+    for words in (["status"], ["report", "--out", str(tmp_path / "out")], ["leaderboard"]):
+        assert main([*words, "--store", store.url]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_uses_of_many_drivers_are_all_kept(store: Store) -> None:
+    write_trial(store, "a", {"trials": trial_table(row("a"))})
+    threads = [
+        threading.Thread(target=add_uses, args=(Store(store.url), "a", [(f"sweep{n}", "x")]))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (sweeps,) = store.read_table("trials/a.arrow")["sweeps"].to_pylist()
+    assert set(sweeps) == {"cpn/table4", *(f"sweep{n}" for n in range(8))}
+
+
+def test_uses_of_many_trials(store: Store) -> None:
+    for name in ("a", "b"):
+        write_trial(store, name, {"trials": trial_table(row(name))})
+    add_all_uses(store, {"a": [("mine", "x")], "b": [("mine", "y"), ("mine", "z")]})
+    found = {r["id"]: list(zip(r["sweeps"], r["labels"], strict=True)) for r in rows_of(store)}
+    assert found["a"] == [("cpn/table4", "p_h=0.1"), ("mine", "x")]
+    assert found["b"] == [("cpn/table4", "p_h=0.1"), ("mine", "y"), ("mine", "z")]
+
+
+def rows_of(store: Store) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = load_trials(store).to_pylist()
+    return rows
+
+
+def test_who_waits_for_a_stage_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filelocks, "WAIT_SECONDS", 0.02)
+    begun, waited = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def compute(name: str, seconds: float) -> Callable[[], Computed]:
+        def work() -> Computed:
+            begun.set()
+            waited.wait(seconds)
+            made.append(name)
+            return Computed({"w": torch.ones(1)}, 1.0)
+
+        return work
+
+    first = threading.Thread(target=ensure_weights, args=(store, "stage", compute("one", 10)))
+    first.start()
+    assert begun.wait(10)
+    result = ensure_weights(store, "stage", compute("two", 0), on_wait=waited.set)
+    first.join()
+    assert made == ["one"]
+    assert result.found
+
+
+def test_a_disk_without_locks_has_leases(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with store.lock("stage") as require:
+        assert [h.name for h in holders(store)] == ["stage"]
+        require()
+    assert holders(store) == []
+
+
+def test_a_stage_that_another_took_over_is_taken_from_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On object storage: this process was paused while it computed, and comes back late."""
+    calls: list[str] = []
+
+    @contextmanager
+    def lease(self: Store, name: str, on_wait: object = None) -> Iterator[Callable[[], None]]:
+        def require() -> None:
+            if len(calls) == 1:
+                raise LeaseLost(name)
+
+        yield require
+
+    def compute() -> Computed:
+        calls.append("computed")
+        if len(calls) == 1:  # the other publishes its own meanwhile
+            ensure_weights(Store(store.url), "stage", lambda: Computed({"w": torch.ones(1)}, 2.0))
+        return Computed({"w": torch.zeros(1)}, 1.0)
+
+    plain = Store.lock
+
+    def lock(self: Store, name: str, on_wait: object = None) -> object:
+        return lease(self, name) if self is store else plain(Store(store.url + "/other"), name)
+
+    monkeypatch.setattr(Store, "lock", lock)
+    result = ensure_weights(store, "stage", compute)
+    assert calls == ["computed"]
+    assert result.found
+    assert result.tensors["w"].tolist() == [1.0]
+    assert result.seconds == 2.0
+
+
+def test_the_loss_of_a_trials_own_lease_leaves_the_stage(store: Store) -> None:
+    def compute() -> Computed:
+        raise LeaseLost("trial")
+
+    with pytest.raises(LeaseLost):
+        ensure_weights(store, "stage", compute)

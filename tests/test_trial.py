@@ -17,7 +17,7 @@ from camsweep.methods.training import TrainingDiverged
 from camsweep.platform.attempts import Job, make_jobs, record_failure, run_job
 from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.failures import cause_of
-from camsweep.platform.run import Request, prepare
+from camsweep.platform.prepare import Request, prepare
 from camsweep.platform.stages import Computed, StoredCheckpoint, ensure_weights, read_tensors
 from camsweep.platform.trial import failed_row, run_trial
 from camsweep.shards.errors import InputError

@@ -9,7 +9,7 @@ import pytest
 
 from camsweep.methods.base import method_names
 from camsweep.platform.attempts import make_jobs, run_job
-from camsweep.platform.run import Request, prepare
+from camsweep.platform.prepare import Request, prepare
 from camsweep.reports.build import Request as ReportRequest
 from camsweep.reports.build import build as build_report
 from camsweep.shards.sources.voc import voc_source

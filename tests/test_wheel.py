@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_help_works_from_the_root_and_from_elsewhere(
 
 def test_platform_is_the_standard_librarys(environment: Path, root: Path, tmp_path: Path) -> None:
     code = (
-        "import platform, camsweep.platform.run, camsweep.shards.errors as e;"
+        "import platform, camsweep.platform.prepare, camsweep.shards.errors as e;"
         "print(platform.__file__); print(e.__file__)"
     )
     for folder in started(root, tmp_path):
@@ -85,3 +86,17 @@ def test_the_wheel_carries_its_yaml_files(environment: Path, tmp_path: Path) -> 
     )
     assert "cpn/table4" in done.stdout
     assert "embedded" in done.stdout
+
+
+def test_the_code_for_clusters_is_what_setuptools_packs(environment: Path) -> None:
+    from camsweep.platform.wheel import wheel
+
+    def packed(path: Path) -> dict[str, bytes]:
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in archive.namelist() if ".dist-info/" not in n]
+            return {name: archive.read(name) for name in names}
+
+    (built,) = environment.parent.parent.glob("camsweep-*.whl")
+    theirs, ours = packed(built), packed(wheel())
+    assert sorted(ours) == sorted(theirs)
+    assert ours == theirs

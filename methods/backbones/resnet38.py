@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camsweep.methods.backbones import Backbone, Features, freeze_affine, freeze_batch_norm
+from camsweep.methods.parts import dropout2d
 
 CLOSING_GAIN = 0.3
 HEAD_DROPOUT = 0.5
@@ -102,9 +103,9 @@ class Bottleneck(nn.Module):
         """[N, inside, H, W] to [N, outside, H, W]; ``rectified(x)`` may be given."""
         begin = self.rectified(x) if rectified is None else rectified
         inner = functional.relu(self.bn_branch2b1(self.conv_branch2a(begin)), inplace=True)
-        inner = self.conv_branch2b1(functional.dropout2d(inner, self.dropout, self.training))
+        inner = self.conv_branch2b1(dropout2d(inner, self.dropout, self.training))
         inner = functional.relu(self.bn_branch2b2(inner), inplace=True)
-        inner = self.conv_branch2b2(functional.dropout2d(inner, self.dropout, self.training))
+        inner = self.conv_branch2b2(dropout2d(inner, self.dropout, self.training))
         return self.conv_branch1(begin) + inner
 
 
@@ -184,7 +185,7 @@ class ResNet38(Backbone):
             x = self._block(name)(x, rectified if name == stage else None)
         if stage == "b7":
             x = functional.relu(self.bn7(x), inplace=True)
-            x = functional.dropout2d(x, HEAD_DROPOUT, self.training)
+            x = dropout2d(x, HEAD_DROPOUT, self.training)
         return x
 
 

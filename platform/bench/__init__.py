@@ -13,6 +13,7 @@ BENCHMARKS: Mapping[str, str] = {
     "loader": "images a second of camsweep's loader, against bare decoding and DataLoader",
     "pair": "cost of a superpixel pair in training, against a grid pair",
     "open": "opening 100,000 samples by their index, against the headers of their tar files",
+    "scheduling": "1,000 trials that do nothing, against Ray Tune's defaults and bare actors",
 }
 
 _MODULES = {"open": "opening"}  # a module named open would hide the builtin in this file

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def bench(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="loader, pair or open; default all of them."),
+        typer.Argument(metavar="[NAME]...", help="loader, pair, open or scheduling; default all."),
     ] = None,
     data: Annotated[
         str | None,
@@ -39,6 +39,7 @@ def bench(
     loader: images a second, against bare decoding and torch's DataLoader.
     pair: a superpixel pair in training, against a grid pair.
     open: opening 100,000 samples, against reading their tar headers.
+    scheduling: 1,000 trials that only store a row, against Ray Tune's defaults and bare actors.
 
     Nothing else should run meanwhile. A missed goal is no error: exit status 0.
 

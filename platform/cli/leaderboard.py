@@ -69,7 +69,7 @@ def _show(board: Leaderboard) -> None:
     # A terminal has no room for everything; the other formats have it all.
     dropped = {"in", "parameters"}
     if console.width < 120:
-        dropped |= {"background", "images/s", "peak memory"}
+        dropped |= {"background", "images/s", "peak memory", "repeated"}
     if console.width < 90:
         dropped |= {"foreground", "train"}
     shown = [i for i, name in enumerate(grid.headers) if name not in dropped]

@@ -16,6 +16,7 @@ import typer
 
 from camsweep.platform.cli import (
     bench,
+    cluster,
     leaderboard,
     plan,
     quickstart,
@@ -56,6 +57,7 @@ app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(weights.app, name="weights")
 app.command("bench")(bench.bench)
+app.command("cluster")(cluster.cluster)
 
 
 @app.callback(invoke_without_command=True)
@@ -75,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     os.environ["CAMSWEEP_DEBUG"] = "1" if debug else ""
+    words = _with_number(words, "--repeat")
     try:
         result = app(words, standalone_mode=False)
         status = int(result) if isinstance(result, int) else 0
@@ -109,6 +112,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             raise
         return _say(f"{error.filename or 'disk'}: {error.strerror}", 2)
+
+
+def _with_number(words: list[str], option: str) -> list[str]:
+    """The words, with a 1 behind an option that stands alone: Typer knows no optional values."""
+    if option in words:
+        behind = words.index(option) + 1
+        if not (words[behind:] and words[behind].isdigit()):
+            return [*words[:behind], "1", *words[behind:]]
+    return words
 
 
 def _stopped() -> int:

@@ -10,7 +10,7 @@ import typer
 from camsweep.shards.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from camsweep.platform.run import Request
+    from camsweep.platform.prepare import Request
 
 DEFAULT_STORE = "camsweep-store"
 
@@ -128,7 +128,7 @@ def make_request(
     Raises:
         InputError: a setting or a weights file can't be read as one.
     """
-    from camsweep.platform.run import Request
+    from camsweep.platform.prepare import Request
     from camsweep.sweeps.store import Store
 
     return Request(
@@ -144,7 +144,7 @@ def make_request(
     )
 
 
-def parse_duration(text: str | None) -> float | None:
+def parse_duration(text: str | None, option: str = "--time-budget") -> float | None:
     """`90s`, `30m`, `2h`, `1.5d` or bare seconds, in seconds.
 
     Raises:
@@ -154,5 +154,5 @@ def parse_duration(text: str | None) -> float | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if match is None or float(match[1]) <= 0:
-        raise InputError(f"--time-budget {text}: must be a time such as 90s, 30m, 2h or 1d")
+        raise InputError(f"{option} {text}: must be a time such as 90s, 30m, 2h or 1d")
     return float(match[1]) * _UNITS[match[2] or "s"]

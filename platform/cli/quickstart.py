@@ -28,8 +28,8 @@ def quickstart(
 
     from rich.console import Console
 
+    from camsweep.platform.cli.endings import conclude
     from camsweep.platform.cli.leaderboard import leaderboard
-    from camsweep.platform.cli.run import conclude
     from camsweep.platform.monitor import duration
     from camsweep.platform.quickstart import Quickstart, sweep, write_report
 

@@ -1,0 +1,1 @@
+"""Search sections: Optuna proposes points, Ray Tune runs them, the store remembers."""

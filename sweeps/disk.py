@@ -1,0 +1,122 @@
+"""How much room a plan's results need, and how much there is.
+
+Sizes are those of the newest done trials of the same profile and method where the store has any: of
+their weights, and of their pictures and tables. Else the rule: 4 bytes a parameter for weights, for
+the pictures 12 of the crop's size at 8 bytes a pixel (image, mask and maps), and 100 kB for the
+tables. A training that runs needs room for a checkpoint as well, of twice the size of its weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from camsweep.methods.config import TrialConfig
+from camsweep.shards.places import Place, as_place
+from camsweep.sweeps.history import done_rows
+from camsweep.sweeps.plan import Plan
+from camsweep.sweeps.store import TABLES, Store
+
+#: Trials of a method whose files are looked at.
+LOOKED_AT = 3
+PARAMETER_BYTES = 4
+#: By backbone, with the largest head of any method: building a network only to count would take
+#: longer than the rest of the plan.
+PARAMETERS = {"small": 76e3, "resnet38": 107e6, "resnet50": 25e6, "resnet101": 44e6}
+PICTURES, PIXEL_BYTES = 12, 8
+TABLE_BYTES = 100_000
+COLUMNS = ("id", "profile", "method", "config.backbone", "stage.train", "finished")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Room for results, in bytes.
+
+    Attributes:
+        needed: by what is still to run, checkpoints included.
+        by_rule: how many of the trials to run have a kind that the store has no files of.
+        free: on the store's disk; None where nobody can tell (object storage).
+    """
+
+    needed: int
+    by_rule: int
+    free: int | None
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes of a training and of what a trial adds to it."""
+
+    training: float
+    trial: float
+    measured: bool
+
+
+def disk(plan: Plan, history: pa.Table, store: Store, slots: int = 1) -> Disk:
+    """What the trials to run will take of the store's disk.
+
+    Args:
+        plan: what is to run.
+        history: the store's trial rows.
+        store: where results go.
+        slots: how many trainings run at a time.
+    """
+    rows = done_rows(history, COLUMNS)
+    rows = [r for r in rows if r["profile"] == plan.profile.name]
+    place = as_place(store.url)
+    sizes: dict[tuple[str, str], _Sizes] = {}
+    trained = {row.get("stage.train") for row in rows}
+    total, by_rule = 0.0, 0
+    checkpoints: list[float] = []
+    for trial in plan.to_run:
+        config = trial.config
+        kind = (config.method, config.backbone)
+        if kind not in sizes:
+            mine = [r for r in rows if (r["method"], r.get("config.backbone")) == kind]
+            sizes[kind] = _measured(place, mine) or _ruled(config)
+        found = sizes[kind]
+        total += found.trial
+        by_rule += not found.measured
+        if trial.stages["train"] not in trained:
+            trained.add(trial.stages["train"])
+            total += found.training
+            checkpoints.append(2 * found.training)
+    total += sum(sorted(checkpoints, reverse=True)[: max(1, slots)])
+    return Disk(int(total), by_rule, _free(store))
+
+
+def _measured(place: Place, rows: list[dict[str, Any]]) -> _Sizes | None:
+    newest = sorted(rows, key=lambda row: str(row["finished"]), reverse=True)[:LOOKED_AT]
+    trainings, trials = [], []
+    for row in newest:
+        trainings.append(_folder(place, row.get("stage.train")))
+        tables = (place.folder(table).size(f"{row['id']}.arrow") or 0 for table in TABLES)
+        trials.append(_folder(place, row["id"]) + sum(tables))
+    known = [size for size in trainings if size]
+    if not known:
+        return None
+    return _Sizes(statistics.median(known), statistics.median(trials), True)
+
+
+def _folder(place: Place, stage: str | None) -> int:
+    sizes: Mapping[str, int] = (place.folder(f"artefacts/{stage}").sizes() or {}) if stage else {}
+    return sum(sizes.values())
+
+
+def _ruled(config: TrialConfig) -> _Sizes:
+    weights = PARAMETER_BYTES * PARAMETERS[config.backbone]
+    return _Sizes(weights, PICTURES * PIXEL_BYTES * config.crop**2 + TABLE_BYTES, False)
+
+
+def _free(store: Store) -> int | None:
+    if store.local is None:
+        return None
+    folder = store.local.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
