@@ -74,6 +74,15 @@ class _Draws:
         cuda = self.device.type == "cuda"
         return torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state()
 
+    def require_own(self) -> None:
+        """Refuse draws that were not ``dropout2d``'s."""
+        if not torch.equal(self.now(), self.state):
+            raise InputError(
+                "this method draws random numbers other than methods.parts.dropout2d's and those "
+                "of the batch's generator, which a team and gradient accumulation cannot share; "
+                "train it with one worker and a batch that fits"
+            )
+
 
 _DRAWS: ContextVar[_Draws | None] = ContextVar("draws", default=None)
 
@@ -95,12 +104,7 @@ def drawing_for(part: Part | None, device: torch.device) -> Iterator[None]:
         yield
     finally:
         _DRAWS.reset(token)
-    if not torch.equal(draws.now(), draws.state):
-        raise InputError(
-            "this method draws random numbers other than methods.parts.dropout2d's and those of "
-            "the batch's generator, which a team and gradient accumulation cannot share; "
-            "train it with one worker and a batch that fits"
-        )
+    draws.require_own()
 
 
 @contextmanager
@@ -131,6 +135,9 @@ def dropout2d(x: Tensor, share: float, training: bool) -> Tensor:
             one network call (an image, its hidden pair, ...) one after the other.
         share: of the channels, 0..1.
         training: False returns ``x``.
+
+    Raises:
+        InputError: see ``drawing_for``.
     """
     draws = _DRAWS.get()
     if draws is None or not training or not 0 < share < 1:
@@ -139,6 +146,7 @@ def dropout2d(x: Tensor, share: float, training: bool) -> Tensor:
     views, rest = divmod(x.shape[0], part.count * inner)
     if rest:
         raise ValueError(f"{x.shape[0]} rows are no views of {part.count} images of {inner} rows")
+    draws.require_own()  # a draw as large as the part would shift these by part
     # As torch does it inside, bit for bit, but for the rows of the other parts.
     noise = torch.empty(views * part.whole * inner, x.shape[1], dtype=x.dtype, device=x.device)
     noise.bernoulli_(1 - share).div_(1 - share)

@@ -143,14 +143,24 @@ def added(
     """Sum terms and gradients over a team; the parameters' gradients are replaced by their sums."""
     if team.world == 1:
         return terms
-    used = [float(p.grad is not None) for p in parameters]
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    counts = torch.tensor(used, device=parameters[0].device)
-    values = torch.stack([value.float() for value in terms.values()])
-    values, counts, *grads = team.add([values, counts, *grads])
-    for parameter, ranks, grad in zip(parameters, counts.tolist(), grads, strict=True):
-        # Without a gradient the optimiser leaves a parameter alone, and decays it with one of 0.
-        parameter.grad = torch.empty_like(parameter).copy_(grad) if ranks else None
+    # Copies of all gradients: a GPU that has held a step may not hold them.
+    with team.together():
+        used = [float(p.grad is not None) for p in parameters]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        counts = torch.tensor(used, device=parameters[0].device)
+        values = torch.stack([value.float() for value in terms.values()])
+        sent = [values, counts, *grads]
+        # One message: what is sent in many costs as many round trips.
+        flat = torch.cat([tensor.reshape(-1) for tensor in sent])
+        shapes = [tensor.shape for tensor in sent]
+        del grads, sent  # each is freed below as its sum takes its place
+    team.add(flat)
+    with team.together():
+        sums = flat.split([shape.numel() for shape in shapes])
+        values, counts, *grads = [s.view(shape) for s, shape in zip(sums, shapes, strict=True)]
+        for parameter, ranks, grad in zip(parameters, counts.tolist(), grads, strict=True):
+            # Without a gradient the optimiser leaves a parameter alone, and decays it with one of 0
+            parameter.grad = torch.empty_like(parameter).copy_(grad) if ranks else None
     return dict(zip(terms, values.unbind(), strict=True))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -122,9 +122,8 @@ class Team:
         """All ranks' rows, in order of rank: [n, ...] of the same shape each -> [world n, ...]."""
         return rows
 
-    def add(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The sums over all ranks, the same bits on each; shapes and types must be the same."""
-        return list(tensors)
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all ranks in its place, the same bits on each; of one shape and type."""
 
     def send(self, rows: Tensor, owner: int) -> list[Tensor]:
         """On rank ``owner`` the tensors of all ranks, of one shape; nothing on the others."""
@@ -180,15 +179,11 @@ class TorchTeam(Team):
         dist.all_gather(parts, rows.contiguous(), group=self._control)
         return torch.cat(parts)
 
-    def add(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The sums over all ranks, the same bits on each; shapes and types must be the same."""
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all ranks in its place, the same bits on each; of one shape and type."""
         import torch.distributed as dist
 
-        # One message: what is sent in many costs as many round trips.
-        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
-        sizes = [tensor.numel() for tensor in tensors]
-        return [a.view(b.shape) for a, b in zip(flat.split(sizes), tensors, strict=True)]
+        dist.all_reduce(tensor)
 
     def send(self, rows: Tensor, owner: int) -> list[Tensor]:
         """On rank ``owner`` the tensors of all ranks, of one shape; nothing on the others."""

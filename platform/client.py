@@ -19,6 +19,8 @@ from camsweep.shards.errors import InputError
 
 #: Seconds for the code to be installed on a node.
 CODE_SECONDS = 180.0
+#: How often the first task of a run is tried when its node is lost under it.
+FIRST_TASKS = 3
 #: Seconds that a run inside the cluster is given to end after Ctrl-C.
 END_SECONDS = 20.0
 #: Between two looks at what a run inside the cluster has told.
@@ -138,9 +140,21 @@ def _require_code(named: str) -> None:
     import ray
     from ray.exceptions import GetTimeoutError, RayError, RuntimeEnvSetupError
 
-    task = ray.remote(_missing).options(num_cpus=0, max_retries=0).remote()
+    def first_task(tries: int) -> list[str]:
+        task = ray.remote(_missing).options(num_cpus=0, max_retries=0).remote()
+        try:
+            found: list[str] = ray.get(task, timeout=CODE_SECONDS)
+            return found
+        except (RuntimeEnvSetupError, GetTimeoutError):
+            raise
+        except RayError:
+            # Its node may have been lost under it; the next one lives, or the third is told.
+            if tries == 1:
+                raise
+            return first_task(tries - 1)
+
     try:
-        missing = ray.get(task, timeout=CODE_SECONDS)
+        missing = first_task(FIRST_TASKS)
     except RuntimeEnvSetupError as error:
         # Without pip Ray 2.60 falls over a name of its own.
         why = "no pip there" if "'exit_code'" in str(error) else line(error, -1)

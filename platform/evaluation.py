@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camsweep.methods.base import Method
 from camsweep.methods.metrics import Counts, iou, miou, threshold_values
-from camsweep.methods.team import SOLO, Team
+from camsweep.methods.team import SOLO
 from camsweep.platform.counting import ESTIMATED, PICTURES, Share, count_share
 from camsweep.shards.errors import InputError
 from camsweep.shards.reader import SplitReader
@@ -108,9 +108,8 @@ def evaluate(
     on_image: Callable[[int], None] | None = None,
     on_damaged: Callable[[int], None] | None = None,
     workers: int = 0,
-    team: Team = SOLO,
 ) -> Evaluation:
-    """Maps of every image of the split, counted against its mask at every threshold.
+    """Maps of every image, counted against its mask at every threshold, by this process alone.
 
     Args:
         method: whose maps are made.
@@ -118,26 +117,39 @@ def evaluate(
         reader: the split, with masks.
         config: the trial's settings: scales, thresholds, the headline map, pseudo labels.
         device: where the network runs.
-        on_image: called with the index of each image that this process has done.
+        on_image: called with the index of each image that is done.
         on_damaged: called with the index of each image that can't be read, which is not counted;
             None: the first one ends the pass.
         workers: threads that read ahead.
-        team: the processes that divide the images; the others call ``count_share``.
 
     Raises:
         InputError: an image without a mask, or no image at all.
         DamagedSample: an image can't be read and ``on_damaged`` is None.
     """
     skip = on_damaged is not None
-    shares = count_share(method, net, reader, config, device, on_image, skip, workers, team)
-    for index in sorted(index for share in shares for index in share.damaged):
+    shares = count_share(method, net, reader, config, device, on_image, skip, workers, SOLO)
+    for index in damaged_of(shares):
         assert on_damaged is not None
         on_damaged(index)
-    return _summed(shares, reader, config)
+    return summed(shares, reader, config)
 
 
-def _summed(shares: list[Share], reader: SplitReader, config: Any) -> Evaluation:
-    """The evaluation of the whole split from the counts of every process."""
+def damaged_of(shares: list[Share]) -> list[int]:
+    """Indices of the images that no process could read, in order."""
+    return sorted(index for share in shares for index in share.damaged)
+
+
+def summed(shares: list[Share], reader: SplitReader, config: Any) -> Evaluation:
+    """The evaluation of the whole split.
+
+    Args:
+        shares: what every process counted, see ``count_share``.
+        reader: the split.
+        config: the trial's settings.
+
+    Raises:
+        InputError: no image at all.
+    """
     images = dict(sorted((i, c) for share in shares for i, c in share.images.items()))
     if not images:
         raise InputError(f"{reader.place}: split '{reader.split}' has no images to evaluate")

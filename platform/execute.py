@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,10 +17,11 @@ from camsweep.platform.ledger import ledger
 from camsweep.platform.monitor import Monitor
 from camsweep.platform.prepare import Prepared, grounds, with_other_sweeps
 from camsweep.platform.progress import view
+from camsweep.platform.room import default_resources
+from camsweep.platform.runfiles import read_runs
 from camsweep.platform.searching.points import sample_trial
-from camsweep.platform.searching.run import run_search
-from camsweep.platform.trackers import make_trackers
-from camsweep.shards.node.cores import usable_cores
+from camsweep.platform.searching.run import check_search, run_search
+from camsweep.platform.trackers import make_trackers, tracks_of
 from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import seconds_by_trial
 from camsweep.sweeps.order import limited
@@ -98,16 +99,19 @@ def execute(
             the machine or cluster has.
     """
     where, context = where or Where(), prepared.context
+    read_runs(context.store)  # a newer camsweep's store is refused before anything is written
     context.store.require_writable()
     context.store.remove_leftovers()
     plan = prepared.plan
-    write_stopping(context.store, plan, prepared.history)
+    write_stopping(context.store, plan, prepared.history, skip_damaged=context.skip_damaged)
     _check_data(prepared, plan, console)
     _tell_cached(prepared)
     monitor = Monitor(plan, expected=seconds_by_trial(plan, prepared.history))
     if not plan.to_run and not plan.searches:
         return Outcome(monitor, False)
-    wanted = {**plan.track, **(track or {})}
+    for ground in grounds(plan):
+        check_search(ground, where.workers or 1)
+    wanted = tracks_of(plan.sweeps, track or {})
     monitor.listeners += make_trackers(wanted, monitor.planned.get, context.store)
     run = _Run(prepared, monitor, where)
     interrupted = False
@@ -169,7 +173,9 @@ class _Run:
             if self._unfinished(plan):
                 return
             history = load_trials(self.context.store)
-            write_stopping(self.context.store, plan, history)
+            write_stopping(
+                self.context.store, plan, history, skip_damaged=self.context.skip_damaged
+            )
             wanted = more_seeds(plan, history, skip_damaged=self.context.skip_damaged)
             wanted = with_other_sweeps(wanted) if wanted else None
         for index in range(len(plan.searches)):
@@ -181,14 +187,14 @@ class _Run:
 
         A profile asks for GPUs only where there are any, so that one profile serves both.
         """
-        profile, gpus = self.prepared.profile, self.where.gpus
-        if gpus is None:
-            gpus = profile.gpus if self._has_gpus() else 0.0
-        return Resources(cpus=profile.threads, gpus=gpus, workers=self.where.workers or 1)
+        where = self.where
+        return default_resources(self.prepared.profile, where.gpus, where.workers, self._has_gpus())
 
     def _has_gpus(self) -> bool:
         if self.where.in_process:
             return self.context.device != "cpu"
+        if self.where.wait_for_nodes:
+            return True  # those that are awaited
         import ray
 
         return ray.cluster_resources().get("GPU", 0.0) > 0
@@ -199,16 +205,26 @@ class _Run:
             return plan
         left = None if self.where.max_trials is None else self.where.max_trials - self.begun
         seconds = seconds_by_trial(plan, self.prepared.history, default)
-        slots = 1 if self.where.in_process else self.where.max_concurrent or usable_cores()
+        # Before nodes have come nobody knows how much fits: there the clock alone decides.
+        budget = None if self.where.wait_for_nodes else self._seconds_left()
         plan = limited(
             plan,
             max_trials=left,
-            time_budget=self._seconds_left(),
+            time_budget=budget,
             seconds=seconds,
-            slots=slots,
+            slots=self._slots(plan, default),
         )
         self.left_out = plan.left_out
         return plan
+
+    def _slots(self, plan: Plan, default: Resources) -> int:
+        if self.where.in_process or not plan.to_run:
+            return 1
+        from camsweep.platform.engine.driver import slots_at_a_time
+        from camsweep.platform.engine.shapes import shape_of
+
+        shapes = [shape_of(trial.resources, default) for trial in plan.to_run]
+        return slots_at_a_time(shapes, self.where.max_concurrent)
 
     def _spent(self) -> bool:
         left = self._seconds_left()
@@ -268,20 +284,31 @@ class _Run:
         return left is not None and left <= 0
 
     def _search(self, plan: Plan, index: int, default: Resources) -> None:
-        trials = self.where.max_trials
-        self.begun += run_search(
-            grounds(plan)[index],
-            self.context,
-            load_trials(self.context.store),
-            self.monitor,
-            default,
-            in_process=self.where.in_process,
-            reraise=self.where.debug,
-            max_concurrent=self.where.max_concurrent,
-            max_trials=None if trials is None else trials - self.begun,
-            time_budget=self._seconds_left(),
-            shared=self.where.address is not None,
-        )
+        where, trials = self.where, self.where.max_trials
+        ground = grounds(plan)[index]
+        with ExitStack() as stack:
+            if where.address is not None:
+                from camsweep.platform.engine.driver import announced
+                from camsweep.platform.engine.shapes import shape_of
+
+                shape = shape_of(ground.sweep.spec.resources, default)
+                stack.enter_context(
+                    announced([shape] * ground.spec.samples, where.max_concurrent or 1)
+                )
+            self.begun += run_search(
+                ground,
+                self.context,
+                load_trials(self.context.store),
+                self.monitor,
+                default,
+                in_process=where.in_process,
+                reraise=where.debug,
+                max_concurrent=where.max_concurrent,
+                max_trials=None if trials is None else trials - self.begun,
+                time_budget=self._seconds_left(),
+                shared=where.address is not None,
+                wait_for_nodes=where.wait_for_nodes,
+            )
 
 
 def _tell_cached(prepared: Prepared) -> None:

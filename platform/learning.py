@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from camsweep.methods.base import load_method
 from camsweep.methods.team import Team
 from camsweep.methods.training import EpochLog, train
 from camsweep.platform.context import Progress, Report, RunContext
+from camsweep.platform.failures import gpu_out_of_memory
 from camsweep.platform.inputs import waiting
 from camsweep.platform.orders import TrainOrder, ordered, release_memory
 from camsweep.platform.stages import (
@@ -66,8 +66,8 @@ class Training:
         images = self.trial.config.batch // self.team.world
         try:
             return self._trained(folder, 1)
-        except torch.OutOfMemoryError:
-            if images == 1:
+        except Exception as error:
+            if images == 1 or not gpu_out_of_memory(error):
                 raise
         release_memory()
         return self._trained(folder, images)

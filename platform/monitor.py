@@ -93,17 +93,24 @@ class Monitor:
                 self.trials.setdefault(trial.id, TrialState(trial.title, trial.config.method))
 
     def follow(self, plan: Plan) -> None:
-        """A plan takes the place of the one before: the next round of a run."""
+        """A plan takes the place of the one before: the next round of a run, or what limits left.
+
+        Trials that waited and are not in it will not be run.
+        """
         with self.lock:
             self.plan = plan
+            kept = {trial.id for trial in plan.to_run}
+            for trial_id in [i for i, t in self.trials.items() if t.state == "waiting"]:
+                if trial_id not in kept:
+                    del self.trials[trial_id], self.planned[trial_id]
             self.plan_for(plan.to_run)
 
     def hear(self, kind: str, *content: Any) -> None:
         """An event of a worker.
 
         Args:
-            kind: `progress`, `row`, `slot` (one more or less on a node), or `elsewhere` (ids of
-                trials that another driver is running).
+            kind: `progress`, `row`, `slot` (one more or less on a node), `elsewhere` (ids of
+                trials that another driver is running), or `message` (a line).
             content: of the event.
         """
         if kind == "progress":
@@ -112,6 +119,9 @@ class Monitor:
             self.finished(*content)
         elif kind == "elsewhere":
             self.elsewhere(*content)
+        elif kind == "message":
+            with self.lock:
+                self.messages.append(*content)
         elif kind == "slot":
             node, change = content
             with self.lock:

@@ -26,23 +26,17 @@ class NodeLine:
         slots: trials that it can run at a time; 0 where that is not known.
         running: ids of the trials that run there.
         ended: how many of this run's trials ended there.
-        cpus: its cores, where they are known.
-        gpus: its GPUs, where they are known.
     """
 
     name: str
     slots: int = 0
     running: list[str] = field(default_factory=list)
     ended: int = 0
-    cpus: float | None = None
-    gpus: float | None = None
 
     def text(self) -> Text:
-        """`node-2  3 of 4 busy, 12 ended, 16 CPU, 2 GPU`."""
+        """`node-2  3 of 4 busy, 12 ended`."""
         busy = f"{len(self.running)} of {self.slots} busy" if self.slots else ""
         facts = [busy or f"{len(self.running)} running", f"{self.ended} ended"]
-        facts += [f"{self.cpus:g} CPU"] if self.cpus else []
-        facts += [f"{self.gpus:g} GPU"] if self.gpus else []
         idle = not self.running
         name = Text(self.name or "this machine", "dim" if idle else "bold")
         return one_line(Text.assemble(name, "  ", (", ".join(facts), "dim")))
@@ -75,17 +69,7 @@ def snapshot(monitor: Monitor) -> Snapshot:
     """What the monitor knows now."""
     with monitor.lock:
         trials = dict(monitor.trials)
-        known = {name: (s.slots, s) for name, s in monitor.nodes.items()}
-    nodes = {
-        name: NodeLine(
-            name,
-            slots,
-            # Told by engines that know the machines.
-            cpus=getattr(state, "cpus", None),
-            gpus=getattr(state, "gpus", None),
-        )
-        for name, (slots, state) in known.items()
-    }
+        nodes = {name: NodeLine(name, state.slots) for name, state in monitor.nodes.items()}
     took: dict[str, list[float]] = {}
     for trial_id, trial in trials.items():
         if trial.state == "done" and trial.seconds:

@@ -124,6 +124,8 @@ def _obey(team: Team, order: Order) -> None:
     try:
         with team.or_lost():
             with team.together():
+                # As run_trial does on rank 0: sums are rounded by their number.
+                torch.set_num_threads(order.context.threads)
                 work = order.prepare(team)
             work()
     except Exception:

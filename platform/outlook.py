@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from camsweep.platform.prepare import Prepared, grounds
+from camsweep.platform.room import default_resources, local_slots
 from camsweep.platform.searching.run import planned_search
-from camsweep.shards.node.cores import usable_cores
+from camsweep.platform.trackers import tracks_of
 from camsweep.sweeps.designs import describe
 from camsweep.sweeps.disk import Disk, disk
 from camsweep.sweeps.estimate import Cost, Span, cost, seconds_by_trial
@@ -19,8 +20,7 @@ from camsweep.sweeps.history import done_rows
 from camsweep.sweeps.identity import STAGES
 from camsweep.sweeps.order import limited
 from camsweep.sweeps.plan import Plan
-from camsweep.sweeps.resources import Resources
-from camsweep.sweeps.sequential import Comparison, caught_up, comparisons
+from camsweep.sweeps.sequential import Comparison, comparisons
 from camsweep.sweeps.stopping import as_json
 
 #: How the intervals are made, for `--json` and the docs.
@@ -96,20 +96,22 @@ def look_ahead(
 
     Args:
         prepared: of `prepare`.
-        max_concurrent: trials at a time, instead of as many as this machine's cores allow.
+        max_concurrent: trials at a time, instead of as many as fit on this machine.
         gpus: GPUs a worker, instead of the profile's.
         workers: processes a trial, instead of one.
         max_trials: only so many of the trials.
         time_budget: only what fits in so many seconds.
 
     Raises:
-        InputError: a search that can't work.
+        InputError: a search that can't work, or a sweep file's tracker that there is not.
     """
     history, context = prepared.history, prepared.context
-    plan = caught_up(prepared.plan, history, skip_damaged=context.skip_damaged)
-    found = comparisons(plan, history)
-    default = _default(prepared, gpus, workers)
-    slots = max_concurrent or _slots(default)
+    tracks_of(prepared.plan.sweeps)
+    plan = prepared.plan
+    found = comparisons(plan, history, skip_damaged=context.skip_damaged)
+    with_gpu = context.device != "cpu" or _measured_on_gpu(prepared)
+    default = default_resources(prepared.profile, gpus, workers, with_gpu)
+    slots = max_concurrent or local_slots(default)
     seconds = seconds_by_trial(plan, history, default)
     plan = limited(
         plan, max_trials=max_trials, time_budget=time_budget, seconds=seconds, slots=slots
@@ -125,37 +127,13 @@ def look_ahead(
     )
 
 
-def _default(prepared: Prepared, gpus: float | None, workers: int | None) -> Resources:
-    """What a worker takes where the file says nothing.
-
-    A profile asks for GPUs only where there are any: on this machine, or on the one that the
-    store's trials of the profile were run on.
-    """
-    profile = prepared.profile
-    if gpus is None:
-        with_gpu = prepared.context.device != "cpu" or _measured_on_gpu(prepared)
-        gpus = profile.gpus if with_gpu else 0.0
-    return Resources(cpus=profile.threads, gpus=gpus, workers=workers or 1)
-
-
 def _measured_on_gpu(prepared: Prepared) -> bool:
+    """Whether the store's trials of the profile were run on a machine with GPUs."""
     return any(
         row["device"] and not _PROCESSOR.search(row["device"])
         for row in done_rows(prepared.history, ["profile", "device"])
         if row["profile"] == prepared.profile.name
     )
-
-
-def _slots(default: Resources) -> int:
-    """How many trials run at a time on this machine."""
-    taken = (default.cpus or 1) * (default.workers or 1)
-    slots = max(1, usable_cores() // taken)
-    if default.gpus:
-        import torch
-
-        there = torch.cuda.device_count() / (default.gpus * (default.workers or 1))
-        slots = min(slots, max(1, int(there)))
-    return slots
 
 
 def _stages_cached(plan: Plan, history: pa.Table) -> dict[str, int]:

@@ -27,7 +27,6 @@ from camsweep.sweeps.repeats import (
     write_repeat,
 )
 from camsweep.sweeps.results import done_ids, is_done, load_trials, read_row
-from camsweep.sweeps.sequential import caught_up
 from camsweep.sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ def audit(prepared: Prepared, times: int, run: Callable[[Prepared], Outcome]) ->
     Raises:
         InputError: none of the plan's trials is finished.
     """
-    store, skip = prepared.context.store, prepared.context.skip_damaged
-    plan = caught_up(prepared.plan, prepared.history, skip_damaged=skip)
+    store, plan = prepared.context.store, prepared.plan
     searched = searched_trials(prepared)
     plan = replace(
         plan,
@@ -93,7 +91,7 @@ def audit(prepared: Prepared, times: int, run: Callable[[Prepared], Outcome]) ->
         if not due or interrupted:
             continue
         folder = scratch_folder(prepared, number)
-        scratch = inside(store, folder)
+        scratch = store.inside(folder)
         try:
             outcome = run(scratch_round(prepared, scratch, {t.id for t in due}))
             interrupted = outcome.interrupted
@@ -135,14 +133,6 @@ def searched_trials(prepared: Prepared) -> list[PlannedTrial]:
 def scratch_folder(prepared: Prepared, number: int) -> str:
     """The hidden folder of a round; the same command finds it again after an interruption."""
     return f".repeat-{number}-{content_id(sorted(t.id for t in prepared.plan.trials))[:12]}"
-
-
-def inside(store: Store, folder: str) -> Store:
-    """A store in a folder of another one."""
-    if store.local is not None:
-        return Store(str(store.local / folder))
-    base, mark, query = store.url.partition("?")
-    return Store(f"{base.rstrip('/')}/{folder}{mark}{query}")
 
 
 def scratch_round(prepared: Prepared, scratch: Store, due: set[str]) -> Prepared:

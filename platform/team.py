@@ -9,17 +9,15 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from camsweep.methods.team import PATIENCE, check_team
+from camsweep.methods.team import PATIENCE
 from camsweep.platform.attempts import Done, Job, run_job
 from camsweep.platform.context import Report, RunContext
-
-__all__ = ["TeamDied", "check_team", "free_orphans", "run_job_on_team", "tidied"]
 
 #: For Ray Train's own processes: nothing is measured or watched that nobody reads, and workers stay
 #: in the folder where they are.
@@ -138,19 +136,30 @@ def tidied() -> Iterator[None]:
     """Around a whole run on Ray: what Ray Train leaves on a cluster is removed at the end.
 
     It keeps one helper a cluster, for its autoscaler, that outlives everything. One that was there
-    before is somebody else's.
-    """
-    import ray
+    before is somebody else's. Entered where the cluster's state can be read: in a driver, or in a
+    task or actor of its job, but not in a process that reaches the cluster through Ray Client.
 
-    there = _helper() is not None
+    Raises:
+        Exception: what the block raises, and nothing else: a cluster that is lost can't be tidied,
+            which must not hide how the run ended.
+    """
+    there = True
+    with suppress(Exception):
+        there = _helper() is not None
     try:
         yield
     finally:
-        free_orphans()
-        _remove_folders()
-        left = None if there else _helper()
-        if left is not None:
-            ray.kill(left)
+        for tidy in (free_orphans, _remove_folders, *(() if there else (_end_helper,))):
+            with suppress(Exception):
+                tidy()
+
+
+def _end_helper() -> None:
+    import ray
+
+    helper = _helper()
+    if helper is not None:
+        ray.kill(helper)
 
 
 def _helper() -> Any | None:

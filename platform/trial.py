@@ -21,7 +21,8 @@ from camsweep.methods.base import load_method
 from camsweep.methods.team import SOLO, Team
 from camsweep.methods.training import EpochLog, load_net
 from camsweep.platform.context import Progress, Report, RunContext
-from camsweep.platform.evaluation import Evaluation, evaluate
+from camsweep.platform.counting import count_share
+from camsweep.platform.evaluation import Evaluation, damaged_of, summed
 from camsweep.platform.inputs import pretrained_for, superpixels_for
 from camsweep.platform.learning import Training, trained
 from camsweep.platform.memory import peak_bytes, reset_peak
@@ -83,17 +84,17 @@ def run_trial(
     def on_image(index: int) -> None:
         nonlocal seen
         before, seen = seen, min(seen + team.world, count)  # the others do about as many
-        if seen // 50 > before // 50 or before < seen == count:
+        if seen // 50 > before // 50:
             report(Progress(trial.id, "evaluate", seen, count))
 
-    def on_damaged(index: int) -> None:
-        skipped.append(f"{config.eval_split}/{eval_reader.keys[index]}")
-
-    skip = on_damaged if context.skip_damaged else None
+    skip, loaders = context.skip_damaged, context.workers
     with ordered(team, EvaluateOrder(trial, context, result.tensors)):
-        found = evaluate(
-            method, net, eval_reader, config, device, on_image, skip, context.workers, team
+        shares = count_share(
+            method, net, eval_reader, config, device, on_image, skip, loaders, team
         )
+    # Not in the block: the others have done their part, and need not end with what fails here.
+    found = summed(shares, eval_reader, config)
+    skipped += [f"{config.eval_split}/{eval_reader.keys[i]}" for i in damaged_of(shares)]
     seconds = {
         "pretrain": pretrain_seconds,
         "train": result.seconds,
@@ -120,6 +121,8 @@ def run_trial(
     if superpixels is not None:
         made = superpixels.segments[superpixels.segments > 0]  # none where an image was damaged
         row["metric.segments_mean"] = float(made.mean())
+    # Whoever lost the trial's lease while it waited for the others learns of it here.
+    report(Progress(trial.id, "evaluate", count, count))
     _write(trial, context, row, found, result.epochs)
     return row
 

@@ -180,8 +180,12 @@ def _trial(row: dict[str, Any]) -> Trial:
 
 
 def read_trials(store: Store) -> list[Trial]:
-    """Every trial row of the store, failed ones too, sorted by id."""
-    return sorted((_trial(row) for row in load_trials(store).to_pylist()), key=lambda t: t.id)
+    """The trial rows of the store, failed ones too, sorted by id.
+
+    Those that a search ended early (`stopped`) are left out: they are neither results nor failures.
+    """
+    rows = (row for row in load_trials(store).to_pylist() if row["status"] != "stopped")
+    return sorted(map(_trial, rows), key=lambda t: t.id)
 
 
 Group = tuple[str, str, str]

@@ -23,15 +23,15 @@ def rules(selection: Selection, sweeps: Iterable[str] | None = None) -> list[str
         selection: whose trials are shown.
         sweeps: names of the sweeps that are shown; all of the selection if not given.
     """
-    found = _of(selection, sweeps)
-    lines = [f"{_name(one)}: {one.rule}." for one in found]
+    # One rule may have been followed from several first seeds.
+    lines = dict.fromkeys(f"{_name(one)}: {one.rule}." for one in _of(selection, sweeps))
     return [*lines, f"{WARNING}."] if lines else []
 
 
 def arms(selection: Selection, sweeps: Iterable[str] | None = None) -> list[str]:
     """How every arm of those sweeps stopped, one sentence each."""
     return [
-        f"Seeds of {_name(one)}, {label}: {text}."
+        f"Seeds of {_name(one)}{_first(one)}, {label}: {text}."
         for one in _of(selection, sweeps)
         for label, text in one.arms
     ]
@@ -47,6 +47,10 @@ def summary(selection: Selection) -> list[str]:
 def _of(selection: Selection, sweeps: Iterable[str] | None) -> list[Stopping]:
     wanted = None if sweeps is None else set(sweeps)
     return [one for one in selection.stopping if wanted is None or one.sweep in wanted]
+
+
+def _first(one: Stopping) -> str:
+    return f" --first-seed {one.first_seed}" if one.first_seed else ""
 
 
 def _name(one: Stopping) -> str:

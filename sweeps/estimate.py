@@ -1,9 +1,10 @@
 """How long a plan will take, from what the store has measured; unknown where it has nothing.
 
-What a trial takes is looked up among the done trials of the same profile and method: those of the
-same data set and patches if there are any, else of the same patches, else any. Their training is
-counted by epoch and their evaluation by pass over an image (scales squared, twice with mirroring),
-so that `--set epochs=2` or another set of scales is foreseen. Of several workers the seconds of all
+What a trial takes is looked up among the done trials of the same profile, method and backbone:
+those of the same data set and patches if there are any, else of the same patches, else any. Their
+training is counted by epoch and their evaluation by pass over an image (scales squared, twice with
+mirroring), so that `--set epochs=2` or another set of scales is foreseen; trials that trained for
+no epoch tell nothing of training. Of several workers the seconds of all
 together count. The interval of a trial reaches from the 5 % to the 95 % quantile of these, or from
 half to double their median where there are fewer than three; the interval of a plan adds up the
 lower ends and the upper ends, as if all its trials were quick or slow together.
@@ -30,7 +31,8 @@ FEW = 3
 QUANTILES = (0.05, 0.95)
 COLUMNS = (
     *("profile", "method", "data_digest", "workers", "seconds.train", "seconds.evaluate"),
-    *("stage.train", "config.patches", "config.epochs", "config.scales", "config.flip_test"),
+    *("stage.train", "config.backbone", "config.patches", "config.epochs"),
+    *("config.scales", "config.flip_test"),
 )
 
 
@@ -130,19 +132,21 @@ def cost(
     counts: dict[str, int] = {}
     hours = {"gpu": Span(0, 0, 0), "cpu": Span(0, 0, 0)}
     for trial in plan.to_run:
-        known = next((table[key] for key in _keys(plan, trial) if key in table), None)
-        if known is None:
+        keys = _keys(plan, trial)
+        shared = trial.stages["train"] in trained
+        known = _first(table[key] for key in keys if key in table)
+        trainings = _first(_trainings(table[key], trial) for key in keys if key in table)
+        if not known or not (shared or trainings):
             continue
         method = trial.config.method
         counts[method] = max(counts.get(method, 0), len(known))
         takes = trial.resources.over(default or Resources())
         workers = takes.workers or 1
-        shared = trial.stages["train"] in trained
         trained.add(trial.stages["train"])
         passes = _passes(trial.config.scales, trial.config.flip_test)
         span = _span([m.rest * _ratio(passes, m.passes) for m in known])
         if not shared:
-            span += _span([m.train * _ratio(trial.config.epochs, m.epochs) for m in known])
+            span += _span(trainings)
         spans[trial.id] = span.times(1 / workers)
         kind, number = ("gpu", takes.gpus) if takes.gpus else ("cpu", takes.cpus or 1)
         hours[kind] += span.times((number or 0) / 3600)
@@ -162,7 +166,7 @@ def _wall(plan: Plan, spans: Mapping[str, Span], slots: int) -> Span:
 def _keys(plan: Plan, trial: PlannedTrial) -> list[tuple[object, ...]]:
     """What a trial is looked up by, the most alike first."""
     config = trial.config
-    kind = (plan.profile.name, config.method)
+    kind = (plan.profile.name, config.method, config.backbone)
     patches = getattr(config, "patches", None)
     if "patches" in config.inactive():
         patches = None  # a row has no value for a setting that can't matter
@@ -179,11 +183,28 @@ def _measured(rows: list[dict[str, Any]]) -> dict[tuple[object, ...], list[Measu
             (row.get("seconds.evaluate") or 0.0) * workers,
             _passes(scales, row.get("config.flip_test")) if scales else None,
         )
-        kind, patches = (row["profile"], row["method"]), row.get("config.patches")
+        kind = (row["profile"], row["method"], row.get("config.backbone"))
+        patches = row.get("config.patches")
         keys = ((*kind, patches, row["data_digest"]), (*kind, patches, None), (*kind, "any", None))
         for key in keys:
             groups[key].append(measured)
     return groups
+
+
+def _first(lists: Iterable[list[Any]]) -> list[Any]:
+    """The first list that has anything."""
+    return next(filter(None, lists), [])
+
+
+def _trainings(known: Iterable[Measured], trial: PlannedTrial) -> list[float]:
+    """Seconds that the trial's training would have taken by each measured one.
+
+    A row without epochs holds what is around them, which says nothing of one with epochs.
+    """
+    epochs = trial.config.epochs
+    if not epochs:
+        return [m.train for m in known if m.epochs == 0] or [0.0]
+    return [m.train * _ratio(epochs, m.epochs) for m in known if m.epochs != 0]
 
 
 def _passes(scales: Iterable[float], flip: bool | None) -> float:

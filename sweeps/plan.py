@@ -70,23 +70,6 @@ class Plan:
         """The sweeps whose trials a search chooses while it runs."""
         return tuple(sweep for sweep in self.sweeps if sweep.spec.search is not None)
 
-    @property
-    def track(self) -> dict[str, str]:
-        """The trackers that the sweep files name.
-
-        Raises:
-            InputError: two files want the same tracker elsewhere.
-        """
-        found: dict[str, str] = {}
-        for sweep in self.sweeps:
-            for name, where in sweep.spec.track.items():
-                if found.setdefault(name, where) != where:
-                    raise InputError(
-                        f"{sweep.path}: track.{name}: {where}, but another sweep of this run says "
-                        f"{found[name]}; run them apart, or give --track {name}=..."
-                    )
-        return found
-
     def stage_counts(self) -> dict[str, int]:
         """How many distinct stages of each kind the trials need."""
         return {stage: len({t.stages[stage] for t in self.trials}) for stage in STAGES}

@@ -23,6 +23,8 @@ from camsweep.shards.manifest import canonical_json
 from camsweep.sweeps.dimension import Dimension, refuse_unknown, same
 
 Point = dict[str, Any]
+#: The fewest members of a population (`pbt`).
+POPULATION = 4
 
 
 class Scheduler(BaseModel):
@@ -217,8 +219,8 @@ def _check_pbt(spec: SearchSpec) -> None:
         )
     if spec.algorithm != "random":
         raise ValueError("algorithm: pbt draws its own points; write `algorithm: random`")
-    if spec.samples < 4:
-        raise ValueError("samples: pbt needs a population of 4 or more")
+    if spec.samples < POPULATION:
+        raise ValueError(f"samples: pbt needs a population of {POPULATION} or more")
 
 
 def text_of(value: Any) -> str:

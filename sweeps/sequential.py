@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from camsweep.sweeps.plan import Plan, make_plan
 from camsweep.sweeps.planned import Use
-from camsweep.sweeps.results import done_ids
+from camsweep.sweeps.results import done_ids, is_done
 from camsweep.sweeps.seeds import Decision, SeedRule, decide
 from camsweep.sweeps.spec import Sweep
 
@@ -63,9 +63,10 @@ def more_seeds(plan: Plan, history: pa.Table, *, skip_damaged: bool = False) -> 
     """
     if plan.left_out:
         return None
-    done, states = done_ids(history, skip_damaged), _states(history)
+    done = done_ids(history, skip_damaged)
+    ended = {row["id"] for row in _ended(history, skip_damaged)}
     ran = [t.id for t in plan.to_run]
-    if any(trial_id not in states for trial_id in ran):
+    if not ended.issuperset(ran):
         return None
     failed = frozenset(trial_id for trial_id in ran if trial_id not in done)
     after = replace(
@@ -89,7 +90,7 @@ def caught_up(plan: Plan, history: pa.Table, *, skip_damaged: bool = False) -> P
     """
     done = done_ids(history, skip_damaged)
     while not plan.to_run:
-        more = _open_cells(plan, history)
+        more = _open_cells(plan, history, skip_damaged)
         if not more:
             return plan
         asked = plan.asked
@@ -110,17 +111,24 @@ def caught_up(plan: Plan, history: pa.Table, *, skip_damaged: bool = False) -> P
     return plan
 
 
-def comparisons(plan: Plan, history: pa.Table) -> list[Comparison]:
+def comparisons(plan: Plan, history: pa.Table, *, skip_damaged: bool = False) -> list[Comparison]:
     """Where every arm of the sweeps with a rule stands, by the rows of the store.
 
-    A seed that the plan has and that was not run yet does not count towards `min` and `max`.
+    A seed that the plan has and that is still to run does not count towards `min` and `max`: one
+    that was not run yet, that a search ended early, or that left out damaged samples where those
+    don't count.
+
+    Args:
+        plan: what was asked for.
+        history: the store's trial rows.
+        skip_damaged: whether trials count that left out damaged samples.
     """
     if plan.asked.seeds is not None:
         return []
     cells = _cells(plan)
     miou = {
         row["id"]: row.get("metric.miou") if row["status"] == "done" else None
-        for row in _rows(history)
+        for row in _ended(history, skip_damaged)
     }
     references = dict(plan.references)
     return [
@@ -153,10 +161,10 @@ def _compare(
     return Comparison(sweep.name, reference, rule, tuple(arms))
 
 
-def _open_cells(plan: Plan, history: pa.Table) -> dict[Use, int]:
+def _open_cells(plan: Plan, history: pa.Table, skip_damaged: bool) -> dict[Use, int]:
     """How many seeds each cell of a sweep with an open arm has in the next round."""
     counts: dict[Use, int] = {}
-    for found in comparisons(plan, history):
+    for found in comparisons(plan, history, skip_damaged=skip_damaged):
         wanted = {
             arm.label: len(arm.seeds) + (arm.decision.verdict == "open") for arm in found.arms
         }
@@ -181,11 +189,8 @@ def _cells(plan: Plan) -> dict[Use, dict[int, str]]:
     return {use: dict(sorted(seeds.items())) for use, seeds in cells.items() if seeds}
 
 
-def _rows(history: pa.Table) -> list[dict[str, Any]]:
-    names = [n for n in ("id", "status", "metric.miou") if n in history.column_names]
-    rows: list[dict[str, Any]] = history.select(names).to_pylist()
-    return rows
-
-
-def _states(history: pa.Table) -> dict[str, str]:
-    return {str(row["id"]): str(row["status"]) for row in _rows(history)}
+def _ended(history: pa.Table, skip_damaged: bool) -> list[dict[str, Any]]:
+    """The rows of the trials that count as done or that failed."""
+    names = ("id", "status", "skipped", "metric.miou")
+    rows = history.select([n for n in names if n in history.column_names]).to_pylist()
+    return [row for row in rows if row["status"] == "failed" or is_done(row, skip_damaged)]

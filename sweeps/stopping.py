@@ -23,6 +23,8 @@ from camsweep.sweeps.store import Store
 
 FOLDER = "seeds"
 FORMAT = 1
+#: What tells one file from another.
+ABOUT = ("sweep", "profile", "data_digest", "first_seed", "overrides")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Stopping:
         sweep: the sweep's name.
         profile: the profile's name.
         data_digest: of the data set.
+        first_seed: of every arm.
         overrides: settings of `--set`, as text.
         rule: the rule in one sentence.
         arms: label and how it stopped, in words, of each arm.
@@ -41,6 +44,7 @@ class Stopping:
     sweep: str
     profile: str
     data_digest: str
+    first_seed: int
     overrides: Mapping[str, str]
     rule: str
     arms: tuple[tuple[str, str], ...]
@@ -90,15 +94,18 @@ def arm_text(arm: Arm) -> str:
     return text
 
 
-def write_stopping(store: Store, plan: Plan, history: pa.Table) -> None:
+def write_stopping(
+    store: Store, plan: Plan, history: pa.Table, *, skip_damaged: bool = False
+) -> None:
     """Keep how the seeds of the plan's sweeps were decided; call it after every round.
 
     Args:
         store: where.
         plan: of the round, or of all rounds.
         history: the store's trial rows.
+        skip_damaged: whether trials count that left out damaged samples.
     """
-    for found in comparisons(plan, history):
+    for found in comparisons(plan, history, skip_damaged=skip_damaged):
         about = {
             "sweep": found.sweep,
             "profile": plan.profile.name,
@@ -112,7 +119,7 @@ def write_stopping(store: Store, plan: Plan, history: pa.Table) -> None:
 
 
 def read_stopping(store: Store) -> list[Stopping]:
-    """Everything that `write_stopping` kept, in the order of the sweeps' names.
+    """Everything that `write_stopping` kept, in the order of the sweeps' names and first seeds.
 
     Raises:
         InputError: a file is damaged, or a newer camsweep wrote it.
@@ -128,8 +135,8 @@ def read_stopping(store: Store) -> list[Stopping]:
                     f"reads {FORMAT}); update camsweep"
                 )
             arms = tuple((arm["label"], arm["text"]) for arm in content["arms"])
-            about = {key: content[key] for key in ("sweep", "profile", "data_digest", "overrides")}
+            about = {key: content[key] for key in ABOUT}
             found.append(Stopping(**about, rule=content["text"], arms=arms))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{where}: damaged ({error}); delete it and run again") from error
-    return sorted(found, key=lambda one: one.sweep)
+    return sorted(found, key=lambda one: (one.sweep, one.first_seed))

@@ -73,6 +73,13 @@ class Store:
         """The folder, where the store is on this machine's file system, else None."""
         return as_place(self.url).local
 
+    def inside(self, folder: str) -> Store:
+        """The store in the relative folder `folder` of this one; its URL keeps the query."""
+        if self.local is not None:
+            return Store(str(self.local / folder))
+        base, mark, query = self.url.partition("?")
+        return Store(f"{base.rstrip('/')}/{folder}{mark}{query}")
+
     def path(self, name: str) -> str:
         """The full path of the relative file `name` inside the store's file system."""
         return f"{self._where[1]}/{name}"

@@ -18,11 +18,13 @@ from torch import nn
 from camsweep.methods import compose, steps
 from camsweep.methods.team import TorchTeam
 from camsweep.methods.training import train
+from camsweep.platform import counting
 from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.orders import TrainOrder, dismiss, follow
 from camsweep.platform.trial import run_trial
 from camsweep.shards.errors import DamagedSample
 from camsweep.shards.reader import SplitReader
+from camsweep.sweeps.leasing.leases import LeaseLost
 from camsweep.sweeps.plan import PlannedTrial
 
 PATIENCE = 60
@@ -139,6 +141,82 @@ def damaged_on_rank_1(team: TorchTeam, trial: PlannedTrial, context: RunContext)
         return run_on_team(team, trial, context)
     finally:
         SplitReader.image = true_image  # type: ignore[method-assign]
+
+
+def out_of_memory_in_the_sum_on_rank_1(
+    team: TorchTeam, trial: PlannedTrial, context: RunContext
+) -> Any:
+    """The same where rank 1's GPU holds a step, but not once a copy of all its gradients."""
+    true_cat, failed = torch.cat, []
+
+    def cat(tensors: Any, *others: Any) -> Any:
+        flat = len(tensors) > 8 and all(t.dim() == 1 for t in tensors)
+        if flat and team.rank == 1 and not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 400.00 MiB")
+        return true_cat(tensors, *others)
+
+    torch.cat = cat
+    try:
+        return run_on_team(team, trial, context)
+    finally:
+        torch.cat = true_cat
+
+
+def all_damaged(team: TorchTeam, trial: PlannedTrial, context: RunContext) -> Any:
+    """The same where no image of the evaluated split can be read."""
+    true_image = SplitReader.image
+
+    def image(reader: SplitReader, index: int) -> Any:
+        if reader.split == trial.config.eval_split:
+            raise DamagedSample(f"{reader.where(index)}: damaged")
+        return true_image(reader, index)
+
+    SplitReader.image = image  # type: ignore[method-assign]
+    try:
+        return run_on_team(team, trial, context)
+    finally:
+        SplitReader.image = true_image  # type: ignore[method-assign]
+
+
+def lease_lost_while_waiting(team: TorchTeam, trial: PlannedTrial, context: RunContext) -> Any:
+    """The same where rank 0 loses the trial's lease while it waits for the others' counts."""
+    if team.rank > 0:
+        return follow(team)
+    true_collect, lost = team.collect, []
+
+    def collect(value: Any) -> Any:
+        lost.append(True)
+        return true_collect(value)
+
+    def report(progress: Progress) -> None:
+        if lost:
+            raise LeaseLost(trial.id)
+
+    team.collect = collect  # type: ignore[method-assign]
+    try:
+        return run_trial(trial, context, report, team=team)
+    finally:
+        del team.collect  # type: ignore[method-assign]
+        dismiss(team)
+
+
+def threads_that_count(team: TorchTeam, trial: PlannedTrial, context: RunContext) -> Any:
+    """Threads that each rank counts with, where Ray has given it another number."""
+    true_count, seen = counting._count, []
+
+    def count(*arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return true_count(*arguments)
+
+    torch.set_num_threads(3)
+    counting._count = count  # type: ignore[assignment]
+    try:
+        run_on_team(team, trial, context)
+    finally:
+        counting._count = true_count
+        torch.set_num_threads(1)
+    return seen
 
 
 def no_data_on_rank_1(team: TorchTeam, trial: PlannedTrial, context: RunContext) -> Any:

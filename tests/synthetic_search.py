@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -66,12 +69,44 @@ class Ground:
         return Trial(text, (text,), point)
 
 
-def make_search(storage: Any = None, driver: str = "me", **settings: Any) -> Search:
+def make_search(
+    storage: Any = None, driver: str = "me", turn: Any = nullcontext, **settings: Any
+) -> Search:
     """A search of the planted optimum, in memory by default."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = SearchSpec(**{"space": SPACE, "samples": 100, **settings})
     ground: Any = Ground(spec)
-    return Search(ground, storage or optuna.storages.InMemoryStorage(), driver, lambda i: None)
+    storage = storage or optuna.storages.InMemoryStorage()
+    return Search(ground, storage, driver, lambda i: None, turn)
+
+
+@contextmanager
+def meanwhile(study: Any, what: Callable[[], Any], seconds: float = 0.5) -> Iterator[Future[Any]]:
+    """Do something else in another thread as soon as `study` is asked for a trial.
+
+    The one who asks waits for it, but not for ever: the other may have to wait for the one.
+    """
+    pool, ask, other = ThreadPoolExecutor(1), study.ask, Future[Any]()
+
+    def do() -> None:
+        try:
+            other.set_result(what())
+        except BaseException as error:
+            other.set_exception(error)
+
+    def asked(*given: Any, **named: Any) -> Any:
+        study.ask = ask
+        pool.submit(do)
+        with suppress(TimeoutError):
+            other.result(seconds)
+        return ask(*given, **named)
+
+    study.ask = asked
+    try:
+        yield other
+    finally:
+        study.ask = ask
+        pool.shutdown()
 
 
 def done(point: Point) -> dict[str, Any]:

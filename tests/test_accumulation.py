@@ -114,6 +114,28 @@ def test_no_room_for_a_batch_is_tried_again_in_the_smallest_parts(
     assert run_trial(planned, tight, lambda progress: None)["accumulation"] == 8
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA out of memory. Tried to allocate 1.00 GiB",
+    ],
+)
+def test_libraries_without_room_are_no_room(
+    words: str,
+    trial: tuple[PlannedTrial, RunContext],
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planned, context = trial
+    monkeypatch.setattr(compose, "losses", needs_at_most(1, lambda: RuntimeError(words)))
+    row = run_trial(planned, on(context, tmp_path), lambda progress: None)
+    assert (row["status"], row["accumulation"]) == ("done", 8)
+    assert cause_of(RuntimeError(words)) == f"out of memory: {words.splitlines()[0]}"
+
+
 def test_no_room_for_one_image_is_a_failure(
     trial: tuple[PlannedTrial, RunContext], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,8 @@ def test_ten_rounds_of_thirty_trials(seed: int, tmp_path_factory: pytest.TempPat
     folder = Path(tmp_path_factory.getbasetemp()) / "chaos-thirty"
     folder.mkdir(exist_ok=True)
     world = World(folder, seeds=10)
-    one_round(world, results(world.quiet()), seed, kills=6)
+    done = one_round(world, results(world.quiet()), seed, kills=6)
+    assert sum(done.values()) >= 3, done
 
 
 def test_two_drivers_on_one_store_share_the_work(world: World, quiet: dict[str, Any]) -> None:
@@ -54,7 +55,6 @@ def test_two_drivers_on_one_store_share_the_work(world: World, quiet: dict[str, 
     found = results(store)
     assert [name for name, table in quiet.items() if not found[name].equals(table)] == []
     # Both took part, and what one ran the other did not.
-    hosts = load_trials(store).select(["id", "owner"]).to_pylist()
-    assert len(hosts) == len({row["id"] for row in hosts})
-    assert len({row["owner"] for row in hosts}) >= 2
+    drivers_of = {row["owner"].partition("/")[0] for row in load_trials(store).to_pylist()}
+    assert len(drivers_of) == 2
     assert leftovers(store) == []

@@ -188,6 +188,19 @@ def test_the_static_script_starts_runs_and_stops_every_machine(tmp_path: Path) -
     assert act("nonsense") == 2
 
 
+@pytest.mark.parametrize("name", READY)
+def test_a_file_needs_no_other_that_is_not_with_it(name: str) -> None:
+    """`camsweep cluster` writes one file, and the wheel has no README of the folder."""
+    assert "README" not in text_of(name)
+
+
+def test_the_lines_of_an_image_stand_in_the_file() -> None:
+    lines = [line.removeprefix("#").strip() for line in head_of("kuberay.yaml").splitlines()]
+    job = yaml.safe_load(text_of("kuberay.yaml"))["spec"]["rayClusterSpec"]
+    assert f"FROM rayproject/ray:{job['rayVersion']}-py311-gpu" in lines
+    assert any(re.match("RUN pip install .*camsweep", line) for line in lines)
+
+
 def test_the_command_lists_prints_and_writes_them(tmp_path: Path) -> None:
     import typer
     from typer.testing import CliRunner

@@ -9,8 +9,8 @@ import pytest
 
 from camsweep.platform.attempts import Job
 from camsweep.platform.engine.coordinator import DEAD_STARTS, NODE_LOSSES, Coordinator
-from camsweep.platform.engine.driver import death
 from camsweep.platform.engine.shapes import Shape
+from camsweep.platform.engine.slots import death
 
 ONE, TEAM = Shape(1, 0.0, 1), Shape(2, 1.0, 1)
 
@@ -70,8 +70,40 @@ def test_that_a_node_is_lost_is_no_fault_of_the_trial(three: Coordinator) -> Non
     for turn in range(NODE_LOSSES):
         assert number(three, f"x{turn}") == 0
         assert three.died(f"x{turn}", "node", node_lost=True) is None
-        three.ended("other", 1, elsewhere=False)  # others go on, so workers are not all doomed
     assert three.take("y", ONE).attempt == 1
+    assert three.died("y", "node", node_lost=True) == 0  # by now it may well be the trial
+
+
+def test_all_nodes_may_be_lost_at_once_and_come_back(now: list[float]) -> None:
+    jobs = [(job(str(number)), ONE) for number in range(20)]
+    many = Coordinator(jobs, clock=lambda: now[0])
+    for turn in range(20):
+        many.began(f"x{turn}", ONE, "spot")
+        assert number(many, f"x{turn}") is not None
+    for turn in range(20):
+        assert many.died(f"x{turn}", "node", node_lost=True) is None
+    assert many.demand().broken is None
+    assert many.demand().open[ONE] == 20
+
+
+def test_a_call_that_ray_makes_twice_changes_nothing(three: Coordinator) -> None:
+    three.began("x", ONE, "host-a")
+    three.began("x", ONE, "host-a")
+    assert three.poll() == [("slot", "host-a", 1)]
+    assert [number(three, "x"), number(three, "x")] == [0, 0]
+    three.ended("x", 0, elsewhere=False)
+    three.ended("x", 0, elsewhere=False)
+    assert number(three, "x") == 1
+    three.died("x", "killed", node_lost=False)
+    three.died("x", "killed", node_lost=False)
+    assert three.take("y", ONE).attempt == 2
+
+
+def test_a_node_that_sees_another_store_ends_the_placing(three: Coordinator) -> None:
+    three.began("x", ONE, "host-a")
+    three.refuse("--store results: node host-a has another folder there")
+    three.left("x")
+    assert "another folder" in str(three.demand().broken)
 
 
 def test_workers_that_die_at_once_are_not_started_for_ever(three: Coordinator) -> None:
@@ -127,6 +159,7 @@ def test_slots_are_told_by_node(three: Coordinator) -> None:
         ("ActorUnavailableError: The actor 1f is unavailable: RpcError", "node was lost", True),
         ("ActorDiedError: The actor is dead because its node has died.", "node was lost", True),
         ("Traceback:\n  ...\nModuleNotFoundError: No module named 'x'\n", "named 'x'", False),
+        ("Traceback:\n  File shards/node/cores.py\nValueError: bad\n", "ValueError: bad", False),
         ("", "process died", False),
     ],
 )

@@ -35,6 +35,7 @@ def measured(train: float, rest: float = 0.0, method: str = "cam", **more: Any) 
         "profile": "embedded",
         "method": method,
         "data_digest": "digest",
+        "config.backbone": "small",
         "seconds.train": train,
         "seconds.evaluate": rest,
     }
@@ -87,6 +88,31 @@ def test_training_is_scaled_by_epochs_and_evaluation_by_passes() -> None:
     base = "{base: {method: cam, epochs: 2, scales: [0.5, 1.0], flip_test: true}}"
     (span,) = cost(plan(base), history(row)).trials.values()
     assert span.middle == pytest.approx(4 + 10 * 1.25 * 2)
+
+
+def test_rows_that_trained_for_no_epoch_tell_nothing_of_training() -> None:
+    untrained = [measured(0.01, 2, config__epochs=0, config__lr=n) for n in range(5)]
+    trained = measured(8, 4, config__epochs=4)
+    base = plan("{base: {method: cam, epochs: 2}}")
+    found = cost(base, history(*untrained))
+    assert (found.unknown, found.wall) == (1, None), "not a training of 0 seconds"
+    (span,) = cost(base, history(*untrained, trained)).trials.values()
+    assert span.middle == pytest.approx(4 + 2), "training by the trained, the rest by all"
+    none = plan("{base: {method: cam, epochs: 0}}")
+    (span,) = cost(none, history(*untrained, trained)).trials.values()
+    assert span.middle == pytest.approx(0.01 + 2)
+    (span,) = cost(none, history(trained)).trials.values()
+    assert span.middle == 4
+    far = trained | {"data_digest": "other"}
+    (span,) = cost(base, history(*untrained, far)).trials.values()
+    assert span.middle == pytest.approx(4 + 2), "training from other data, where it has one"
+
+
+def test_another_backbone_tells_nothing() -> None:
+    other = measured(8, config__backbone="resnet38")
+    assert cost(plan(CAM), history(other)).unknown == 1
+    (span,) = cost(plan(CAM), history(other, measured(3))).trials.values()
+    assert span.middle == 3
 
 
 def test_the_most_alike_trials_count() -> None:
@@ -150,7 +176,7 @@ def make_store(folder: Path, found: Plan, sizes: dict[str, int]) -> pa.Table:
     store.write(f"artefacts/{trial.stages['train']}/weights.safetensors", b"x" * sizes["weights"])
     store.write(f"artefacts/{trial.id}/pictures.safetensors", b"x" * sizes["pictures"])
     store.write(f"images/{trial.id}.arrow", b"x" * sizes["tables"])
-    row = measured(1.0, config__backbone="small", stage__train=trial.stages["train"])
+    row = measured(1.0, stage__train=trial.stages["train"])
     return history(row | {"id": trial.id})
 
 

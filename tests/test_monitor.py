@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,11 @@ def test_a_run_that_fell_silent_is_not_alive(monitor: Monitor, tmp_path: Path) -
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_what_a_limit_leaves_out_is_not_waited_for(monitor: Monitor) -> None:
+    first, second, *_ = [trial.id for trial in monitor.plan.to_run]
+    monitor.finished({"id": first, "status": "done", "metric.miou": 0.5})
+    monitor.follow(replace(monitor.plan, chosen=frozenset({first, second})))
+    assert set(monitor.trials) == set(monitor.planned) == {first, second}
+    assert monitor.counts()["waiting"] == 1

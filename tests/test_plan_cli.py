@@ -99,6 +99,7 @@ def test_seeds_time_and_cost_of_a_store_with_results(
             "method": "cam",
             "data_digest": digest,
             "device": "Some processor, 8 cores",
+            "config.backbone": "small",
             "seconds.train": 3600.0,
             "metric.miou": truth[trial.labels[0]][trial.config.seed],
             **{f"stage.{name}": value for name, value in trial.stages.items()},
@@ -121,3 +122,45 @@ def test_seeds_time_and_cost_of_a_store_with_results(
     assert "about 60 min (60 min to 60 min) with 2 at a time" in text
     assert "2 to 3 seeds an arm" in text
     assert "b: 2 seeds, excludes zero (+10.00 [+10.00, +10.00])" in text
+
+
+def test_a_tracker_that_there_is_not_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "title: x\nbase: {method: cam}\ntrack: {tensorbord: runs}\n"
+    assert main(words(folder, text)) == 2
+    said = capsys.readouterr().err
+    assert "mine.yaml: track tensorbord: no such tracker; did you mean 'tensorboard'" in said
+
+
+def test_a_search_and_a_design_are_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["sweeps", "searches/cpn"]) == 0
+    said = capsys.readouterr().out
+    for text in (
+        "60 samples by tpe (seed 0), for miou",
+        "scheduler: asha",
+        "every trial: method=cpn",
+        "patches     grid, superpixel",
+        "s_n         10 to 2000, whole, on a logarithmic scale  patches=superpixel",
+        "p_h         0.1 to 0.9",
+        "setting of cpn",
+    ):
+        assert text in said
+    assert main(["sweeps", "ablate/cpn"]) == 0
+    said = capsys.readouterr().out
+    assert "cpcr=on, ohem=on, prcm=off    method=cpn, cpcr=True, ohem=True, prcm=False" in said
+    assert "factorial design of cpcr, ohem, prcm: 8 rows" in said
+    assert "left out: cpcr=off, ohem=on, prcm=on (ohem needs cpcr)" in said
+    search = "search: {space: {lr: {choice: ['[red]', 2]}, epochs: {int: [1, 9]}}, samples: 4, %s}"
+    scheduler = "scheduler: {name: asha, grace: 2}"
+    text = "title: x\nbase: {method: cam, batch: 2}\n" + search % scheduler
+    assert main(["sweeps", str(tiny.write_sweep(tmp_path, text))]) == 0
+    said = capsys.readouterr().out
+    assert "scheduler: asha, grace 2" in said
+    assert "[red], 2" in said
+    assert "epochs   1 to 9, whole" in said
+    assert main(["sweeps"]) == 0
+    assert "60 samples" in capsys.readouterr().out

@@ -99,10 +99,9 @@ def test_what_has_no_line_is_counted() -> None:
     )
 
 
-def test_gpus_and_cores_are_told_where_they_are_known() -> None:
-    assert NodeLine("a", 4, [], 3, 16.0, 2.0).text().plain == (
-        "a  0 of 4 busy, 3 ended, 16 CPU, 2 GPU"
-    )
+def test_a_node_tells_how_busy_it_is() -> None:
+    assert NodeLine("a", 4, ["x"], 3).text().plain == "a  1 of 4 busy, 3 ended"
+    assert NodeLine("", 0, ["x"]).text().plain == "this machine  1 running, 0 ended"
 
 
 def test_nodes_are_sorted_as_people_count() -> None:

@@ -17,7 +17,7 @@ from tiny import build_data, write_profile, write_sweep
 
 from camsweep.platform.execute import Outcome, Where, execute
 from camsweep.platform.prepare import Prepared, Request, prepare
-from camsweep.platform.repeat import Audit, audit, inside, lines, scratch_folder
+from camsweep.platform.repeat import Audit, audit, lines, scratch_folder
 from camsweep.reports import export
 from camsweep.reports.build import Request as ReportRequest
 from camsweep.reports.build import build, rank
@@ -278,7 +278,7 @@ def test_repeats_in_a_bucket(
 
 def test_the_scratch_of_a_bucket_keeps_the_query() -> None:
     store = Store("s3://b/p/?region=x")
-    assert inside(store, ".repeat-1-ab").url == "s3://b/p/.repeat-1-ab?region=x"
+    assert store.inside(".repeat-1-ab").url == "s3://b/p/.repeat-1-ab?region=x"
 
 
 def test_counts_are_compared_whatever_their_order(no_repeats: World, tmp_path: Path) -> None:

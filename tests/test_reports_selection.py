@@ -16,7 +16,7 @@ from camsweep.platform.cli.quickstart import quickstart
 from camsweep.reports import figures
 from camsweep.reports import leaderboard as ranking
 from camsweep.reports.artefacts import Filled, fill
-from camsweep.reports.build import _training
+from camsweep.reports.build import Request, _training, build
 from camsweep.reports.cells import fits, gather, one_overrides
 from camsweep.reports.commands import QUICKSTART_OUT, Started, run_command, started
 from camsweep.reports.load import Selection, choose, read_pictures, read_trials, settings_text
@@ -25,7 +25,9 @@ from camsweep.reports.naming import variant_names
 from camsweep.reports.pictures import pictures
 from camsweep.reports.spec import PicturesSpec, shipped
 from camsweep.reports.text import grid, leaderboard_caption, leaderboard_grid, notes
+from camsweep.sweeps.results import load_trials
 from camsweep.sweeps.store import Store
+from camsweep.sweeps.tables import trial_table
 
 TABLE4 = ("cpn/table4",)
 CELLS = [("cpn/table4", f"p_h=0.{i}") for i in range(1, 6)]
@@ -67,6 +69,24 @@ def test_failed_trials_are_told_with_the_done_ones_and_never_win(
     filled = filled_of(store)
     assert {t.memberships[0][1] for t in filled.failed} == failing
     assert "Failed: cpn/table4 p_h=0.1, seed 0: out of memory" in notes(filled)
+
+
+def test_trials_that_a_search_ended_early_are_no_failures(tmp_path: Path) -> None:
+    """Four done and one stopped: nothing failed, in the tables and on the page."""
+    store = make(tmp_path / "s", seeds=(0,), failing=frozenset({"p_h=0.3"}))
+    failed = next(row for row in load_trials(store).to_pylist() if row["status"] == "failed")
+    name = f"trials/{failed['id']}.arrow"
+    row = store.read_table(name).to_pylist()[0] | {"status": "stopped", "cause": "asha, epoch 2"}
+    store.write_table(name, trial_table({k: v for k, v in row.items() if v is not None}))
+    assert len(read_trials(store)) == 4
+    filled = filled_of(store)
+    assert not filled.failed
+    assert len([hole for hole in filled.holes if "p_h=0.3" in hole.what]) == 1
+    build(Request(store.url, tmp_path / "out", TABLE4, ("html",)), say=lambda _: None)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<dt>trials done</dt><dd>4</dd>" in page
+    assert "<dt>failed</dt><dd>0</dd>" in page
+    assert "asha, epoch 2" not in page
 
 
 @pytest.mark.parametrize("bare", [False, True])

@@ -7,12 +7,13 @@ from statistics import median
 from typing import Any
 
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
-from synthetic_search import NUMBERS, curve, done, make_search, until_found, worth
+from synthetic_search import NUMBERS, curve, done, make_search, meanwhile, until_found, worth
 
-from camsweep.platform.searching.journal import journal
+from camsweep.platform.searching.journal import journal, turns
 from camsweep.platform.searching.rules import Rule, make_scheduler
-from camsweep.platform.searching.search import give_up
+from camsweep.platform.searching.studies import POPULATION, give_up
 from camsweep.sweeps.store import Store
 
 SEEDS = range(20)
@@ -56,18 +57,42 @@ def test_the_median_rule_saves_epochs(at_random: tuple[float, float]) -> None:
     assert epochs < 0.6 * at_random[1], (epochs, at_random)
 
 
-def test_nsga2_finds_a_front() -> None:
+def costly(point: Any) -> dict[str, Any]:
+    """A row whose cost grows with `p`, which is best at 0.3."""
+    return {**done(point), "train_seconds": 100 * point["p"]}
+
+
+def hypervolume(algorithm: str, seed: int) -> float:
+    """The share of the unit square that the front dominates: worth up to 1, seconds below 100."""
     search = make_search(
-        algorithm="nsga2", metric=["miou", "train_seconds"], samples=60, space=NUMBERS
+        algorithm=algorithm,
+        metric=["miou", "train_seconds"],
+        samples=120,
+        space=NUMBERS,
+        seed=seed,
     )
     while (found := search.ask()) is not None:
-        row = {**done(found.point), "train_seconds": found.point["p"] * 100}
-        search.tell(found.number, row)
-    front = search.study.best_trials
-    assert len(front) > 1
-    by_cost = sorted(front, key=lambda t: t.values[1])
-    values = [t.values[0] for t in by_cost]
-    assert values == sorted(values), "a dearer point of a front is a better one"
+        search.tell(found.number, costly(found.point))
+    area, last = 0.0, 0.0
+    for value, seconds in sorted((t.values[0], t.values[1]) for t in search.study.best_trials):
+        area += max(0.0, value - last) * (1 - seconds / 100)
+        last = max(last, value)
+    return area
+
+
+def test_nsga2_finds_a_better_front_than_random_draws() -> None:
+    fronts = {a: median(hypervolume(a, seed) for seed in range(10)) for a in ("random", "nsga2")}
+    assert fronts["nsga2"] > fronts["random"] + 0.05, fronts
+
+
+def test_generations_stay_when_more_samples_are_asked_for() -> None:
+    storage = InMemoryStorage()
+    make_search(storage, algorithm="nsga2", samples=80)
+    more = make_search(storage, algorithm="nsga2", samples=400)
+    assert more.study.user_attrs[POPULATION] == 10
+    drawn(more, 1)
+    sampler: Any = more.study.sampler
+    assert sampler._population_size == 10
 
 
 def drawn(search: Any, count: int) -> list[Any]:
@@ -131,19 +156,24 @@ def test_failed_points_and_broken_metrics_are_no_results() -> None:
 
 
 def test_drivers_share_a_study(tmp_path: Path) -> None:
+    """Two that draw at the same time: the second begins while the first is in the middle."""
     store = Store(str(tmp_path))
     with journal(store, "b" * 64) as one, journal(store, "b" * 64) as two:
-        searches = [
-            make_search(one, "one", algorithm="random", samples=10),
-            make_search(two, "two", algorithm="random", samples=10),
-        ]
+        turn = turns(store, "b" * 64)
+        first, second = (
+            make_search(storage, name, turn, algorithm="random", samples=8)
+            for storage, name in ((one, "one"), (two, "two"))
+        )
         points = []
-        for turn in range(20):
-            found = searches[turn % 2].ask()
-            if found is not None:
-                points.append(str(found.point))
-                searches[turn % 2].tell(found.number, done(found.point))
-    assert len(points) == len(set(points)) == 10
+        for _ in range(4):
+            with meanwhile(first.study, second.ask) as other:
+                found = first.ask()
+            points += [found, other.result(timeout=30)]
+            for search, point in zip((first, second), points[-2:], strict=True):
+                assert point is not None
+                search.tell(point.number, done(point.point))
+        assert (first.ask(), second.ask()) == (None, None)
+    assert len({str(found.point) for found in points if found}) == 8, "one was drawn twice"
 
 
 def test_a_torn_journal_is_mended(tmp_path: Path) -> None:

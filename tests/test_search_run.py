@@ -10,15 +10,19 @@ import pytest
 from optuna.trial import TrialState
 from s3_server import Bucket, s3, server  # noqa: F401  (fixtures)
 from search_runs import BASE, World, metrics
+from synthetic_search import meanwhile
 from tiny import build_data, write_profile
 
 from camsweep.platform.attempts import Job, run_job
+from camsweep.platform.monitor import Monitor
+from camsweep.platform.searching.beginnings import lease_name
 from camsweep.platform.searching.journal import load
-from camsweep.platform.searching.run import lease_name, planned_search
+from camsweep.platform.searching.run import _session, planned_search
 from camsweep.platform.searching.rungs import Watch
-from camsweep.platform.searching.search import DRIVER, study_name
+from camsweep.platform.searching.studies import DRIVER, study_name
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.leasing.leases import claim
+from camsweep.sweeps.plan import make_plan
 from camsweep.sweeps.results import done_ids, is_done, load_trials
 
 
@@ -149,6 +153,24 @@ def test_points_of_a_dead_driver_come_again_and_those_of_a_living_do_not(world: 
     assert any("1 points of a dead driver again" in line for line in monitor.messages)
     assert {row["config.lr"] for row in world.rows("lost")} >= {0.03}
     assert 0.04 not in {row["config.lr"] for row in world.rows("lost")}
+
+
+def test_two_drivers_never_draw_the_same_point(world: World) -> None:
+    ground = world.ground(samples=2)
+    context = world.context("two")
+    history = load_trials(context.store)
+    monitors = [Monitor(make_plan([], world.profile, "d")) for _ in range(2)]
+    one, two = (_session(ground, context, history, monitor) for monitor in monitors)
+    with one as first, two as second:
+        with meanwhile(first.search.study, second.next) as other:
+            found = first.next()
+        point = other.result(timeout=30)
+        assert found is not None
+        assert point is not None
+        assert found.point != point.point
+        assert first.next() is None
+    assert world.run(ground, "two")[0] == 2, "what they gave up is drawn again"
+    assert len(world.rows("two")) == 2
 
 
 def test_a_damaged_journal_is_one_line(world: World) -> None:

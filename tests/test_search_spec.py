@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from camsweep.platform.searching.points import Ground, check_space, longest_training, sample_trial
+from camsweep.platform.searching.points import Ground, longest_training, sample_trial
 from camsweep.platform.searching.run import check_search
+from camsweep.platform.searching.spacecheck import check_space
 from camsweep.platform.searching.spaces import decode, distribution, encode
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.dimension import Dimension
@@ -110,6 +111,31 @@ def test_an_impossible_search_is_one_line(tmp_path: Path, search: str, says: str
         check_search(found)
     assert str(tmp_path / "mine.yaml") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("first", ["true, false", "false, true"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_setting_that_needs_another_is_told_its_condition(
+    tmp_path: Path, first: str, order: int
+) -> None:
+    both = [f"cpcr: {{choice: [{first}]}}", "ohem: {choice: [true, false]"][::order]
+    wrong = ", ".join(part + "}" * (part.count("{") - part.count("}")) for part in both)
+    with pytest.raises(InputError) as error:
+        check_search(ground(tmp_path, f"space: {{{wrong}}}, samples: 3"))
+    assert str(error.value) == (
+        f"{tmp_path / 'mine.yaml'}: search.space.ohem: true needs cpcr: true; "
+        "add `when: {cpcr: true}` to ohem, so that it is searched only there"
+    )
+    right = wrong.replace("ohem: {", "ohem: {when: {cpcr: true}, ")
+    check_search(ground(tmp_path, f"space: {{{right}}}, samples: 3"))
+
+
+def test_no_condition_is_named_where_none_helps(tmp_path: Path) -> None:
+    found = ground(
+        tmp_path, "space: {ohem: {choice: [true, false]}}, samples: 3", "method: cpn, cpcr: false"
+    )
+    with pytest.raises(InputError, match=r"search.space.ohem: true needs cpcr: true; set ohem: fa"):
+        check_search(found)
 
 
 def test_set_and_teams_are_refused_where_they_clash(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from camsweep.platform.engine.shapes import Shape
 from camsweep.platform.monitor import Monitor
 from camsweep.platform.searching.journal import journal, load
 from camsweep.platform.searching.on_tune import search_on_tune
-from camsweep.platform.searching.search import Search, study_name
+from camsweep.platform.searching.search import Search
 from camsweep.platform.searching.session import Session
+from camsweep.platform.searching.studies import study_name
 from camsweep.sweeps.plan import make_plan
 
 EPOCHS = 6
@@ -79,7 +82,7 @@ def test_asha_ends_the_worse_trainings_of_a_planted_optimum(world: World, tmp_pa
     context = world.context("planted")
     monitor = Monitor(make_plan([], world.profile, world.manifest.digest))
     with journal(context.store, ground.id) as storage:
-        search = Search(ground, storage, "me", lambda trial_id: None)
+        search = Search(ground, storage, "me", lambda trial_id: None, nullcontext)
         session = Session(search, context, monitor)
         search_on_tune(session, EPOCHS, Shape(1, 0.0, 1), str(tmp_path), slots=2, point=point)
         trials = search.trials()
@@ -112,24 +115,34 @@ def test_points_on_tune_equal_those_of_one_process(world: World) -> None:
     assert not leftovers()
 
 
-@pytest.mark.slow
-def test_a_population_changes_its_members_on_the_way(world: World) -> None:
-    ground = world.ground(
-        {**BASE, "epochs": 4},
-        scheduler={"name": "pbt", "images": 8},
-        samples=4,
-        space={"lr": {"log": [0.0001, 0.1]}, "p_h": {"uniform": [0.1, 0.9]}},
+def test_tunes_folder_is_one_that_another_run_may_clear(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store is shared, the folder lies in it, and stays there after a kill -9."""
+    seen: list[Path] = []
+
+    def search(session: Any, longest: int, shape: Any, storage: str, **options: Any) -> None:
+        seen.append(Path(storage))
+        seen[0].mkdir(parents=True)
+
+    monkeypatch.setattr("camsweep.platform.searching.on_tune.search_on_tune", search)
+    world.run(world.ground(), "shared", in_process=False, shared=True)
+    (folder,) = seen
+    assert folder.parent == world.folder / "shared"
+    assert not folder.exists()
+    dead = folder.name.replace(f"-{os.getpid()}-", "-4194305-")  # no process has such a number
+    assert dead != folder.name
+    (folder.parent / dead).mkdir()
+    assert world.store("shared").remove_leftovers() == 1
+
+
+def test_a_search_waits_for_nodes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[Any] = []
+    monkeypatch.setattr(
+        "camsweep.platform.engine.driver.await_room", lambda *given: waited.append(given)
     )
-    count, monitor = world.run(ground, "population", in_process=False)
-    assert count == 4
-    counts = monitor.counts()
-    assert counts["done"] + counts["stopped"] == 4
-    assert counts["stopped"] >= 1
-    for row in world.rows("population"):
-        if row["status"] == "stopped":
-            assert row["cause"].startswith("population based: settings changed at epoch")
-            assert row["labels"][0].startswith("schedule from 0: ")
-        else:
-            trial = ground.trial({"lr": row["config.lr"], "p_h": row["config.p_h"]})
-            assert trial.id == row["id"], "a member that was never changed is a trial like others"
-    assert not leftovers()
+    monkeypatch.setattr(
+        "camsweep.platform.searching.on_tune.search_on_tune", lambda *given, **options: None
+    )
+    world.run(world.ground(), "waits", in_process=False, wait_for_nodes=7.0)
+    assert waited == [(Shape(1, 0.0, 1), 7.0)]

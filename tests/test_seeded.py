@@ -49,6 +49,20 @@ def test_the_rule_stands_under_the_artefact_and_in_the_leaderboard(
     assert "elsewhere" not in caption, "of other data"
 
 
+def test_other_first_seeds_are_told_apart_under_one_rule(tmp_path: Path) -> None:
+    made = make(tmp_path / "store", sweeps=("cpn/table4",), images=20)
+    shipped = load_sweep("cpn/table4").spec.model_dump(exclude={"search", "ablate"})
+    spec = SweepSpec.model_validate({**shipped, "seeds": {"min": 3, "max": 9, "until": 0.4}})
+    for first in (100, 0):
+        sweep = Sweep("cpn/table4", "mine.yaml", spec)
+        plan = make_plan([sweep], load_profile("embedded"), DIGEST, first_seed=first)
+        write_stopping(made, plan, load_trials(made))
+    caption = leaderboard_caption(rank(made.url, say=lambda line: None))
+    assert caption.count("seeds an arm, added until") == 1
+    assert caption.count("Seeds of cpn/table4, p_h=0.2: 3 seeds") == 1
+    assert caption.count("Seeds of cpn/table4 --first-seed 100, p_h=0.2: 3 seeds") == 1
+
+
 def test_a_report_without_rules_says_nothing_of_them(tmp_path: Path) -> None:
     made = make(tmp_path / "store", sweeps=("cpn/table4",), images=20)
     assert "seeds an arm" not in leaderboard_caption(rank(made.url, say=lambda line: None))

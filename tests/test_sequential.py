@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy import stats
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.plan import Plan, make_plan
 from camsweep.sweeps.profile import load_profile
+from camsweep.sweeps.results import done_ids
 from camsweep.sweeps.seeds import SeedRule, decide
 from camsweep.sweeps.sequential import caught_up, comparisons, more_seeds
 from camsweep.sweeps.spec import Sweep, SweepSpec, load_sweep
@@ -162,6 +164,29 @@ def test_a_failure_of_an_earlier_run_is_tried_again_first() -> None:
     assert [(t.labels[0], t.config.seed) for t in found.to_run] == [("ref", 1)]
 
 
+def test_rows_that_do_not_count_are_no_tried_seeds() -> None:
+    """Damaged samples left out, where those don't count, and trainings that a search ended."""
+    found = plan("{min: 2, max: 3, until: 1e-6}")
+    third = plan("{min: 2, max: 3, until: 1e-6}", seeds=3)
+    for spoilt in ({"skipped": ["val/x"]}, {"status": "stopped", "metric.miou": None}):
+        world = World()
+        world.run(third)
+        wanted = next(t for t in third.trials if (t.labels[0], t.config.seed) == ("same", 2))
+        world.rows[wanted.id] |= spoilt
+        done = done_ids(world.history)
+        assert wanted.id not in done
+        again = caught_up(replace(found, cached=frozenset(done)), world.history)
+        assert [t.id for t in again.to_run] == [wanted.id]
+        (compared,) = comparisons(again, world.history)
+        (arm,) = [arm for arm in compared.arms if arm.label == "same"]
+        assert (arm.seeds, arm.paired, arm.decision.verdict) == ((0, 1, 2), (0, 1), "open")
+        assert more_seeds(again, world.history) is None, "the round is not finished"
+    world.rows[wanted.id] |= {"status": "done", "metric.miou": 0.4, "skipped": ["val/x"]}
+    (compared,) = comparisons(again, world.history, skip_damaged=True)
+    (arm,) = [arm for arm in compared.arms if arm.label == "same"]
+    assert (arm.paired, arm.decision.verdict) == ((0, 1, 2), "max seeds")
+
+
 def test_no_round_follows_one_that_is_not_finished() -> None:
     world, found = World(), plan()
     world.run(found)
@@ -189,8 +214,6 @@ def test_later_rounds_keep_first_seed_and_cells_of_other_sweeps() -> None:
     world = World()
     found = plan(first_seed=1)
     also = ("cpn/table1", "baseline")
-    from dataclasses import replace
-
     found = replace(found, trials=tuple(replace(t, also=(also,)) for t in found.trials))
     world.run(found)
     more = more_seeds(found, world.history)
@@ -208,6 +231,7 @@ def test_how_arms_stopped_is_kept_in_the_store(tmp_path: Path) -> None:
     assert (found.sweep, found.profile, found.data_digest) == ("mine", "embedded", "digest")
     assert "3 to 8 seeds an arm" in found.rule
     assert "narrower than 1 points" in found.rule
+    assert found.first_seed == 0
     texts = dict(found.arms)
     assert texts["better"].startswith("3 seeds, excludes zero (+3.03 [+2.89, +3.18])")
     assert texts["noisy"].startswith("8 seeds, undecided at the most seeds")

@@ -67,8 +67,11 @@ def test_small_trials_go_beside_large_ones() -> None:
 @pytest.mark.parametrize(
     ("shape", "said"),
     [
-        (Shape(1, 2.0, 1), "--gpus-per-trial: 2 GPUs asked for a trial, there are 4 CPU and 0 GPU"),
-        (Shape(8, 0.0, 1), "--workers-per-trial: 8 workers of 1 CPU asked"),
+        (
+            Shape(1, 2.0, 1),
+            "--gpus-per-trial or resources.gpus: 2 GPUs asked for a trial, there are 4 CPU",
+        ),
+        (Shape(8, 0.0, 1), "--workers-per-trial or resources.workers: 8 workers of 1 CPU asked"),
         (Shape(1, 0.0, 64), "64 CPU asked"),
     ],
 )

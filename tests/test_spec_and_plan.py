@@ -263,16 +263,6 @@ def test_a_search_has_no_cells_and_is_passed_on(tmp_path: Path) -> None:
         plan([spec_file(tmp_path, SEARCH)], overrides={"lr": 1})
 
 
-def test_trackers_of_all_files_are_one_list(tmp_path: Path) -> None:
-    text = "title: x\nbase: {method: cam}\ntrack: {tensorboard: runs, wandb: mine}\n"
-    first = spec_file(tmp_path, text)
-    assert plan([first, "cpn/fig5"]).track == {"tensorboard": "runs", "wandb": "mine"}
-    second = tmp_path / "other.yaml"
-    second.write_text(text.replace("runs", "elsewhere"))
-    with pytest.raises(InputError, match=r"other.yaml: track.tensorboard: elsewhere, but another"):
-        _ = plan([first, str(second)]).track
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [

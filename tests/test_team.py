@@ -23,9 +23,10 @@ from camsweep.platform.stages import read_tensors
 from camsweep.platform.trial import run_trial
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.manifest import load_manifest
+from camsweep.sweeps.leasing.leases import LeaseLost
 from camsweep.sweeps.plan import PlannedTrial, make_plan
 from camsweep.sweeps.profile import load_profile
-from camsweep.sweeps.results import artefact_name, load_curves, load_epochs, load_images
+from camsweep.sweeps.results import artefact_name, load_curves, load_epochs, load_images, read_row
 from camsweep.sweeps.spec import load_sweep
 from camsweep.sweeps.store import Store
 
@@ -156,6 +157,38 @@ def test_out_of_memory_on_one_rank_is_tried_again_in_parts(world: World, two: Ra
     run_trial(world.trials["seam"], alone, lambda progress: None)
     one, parts = (load_epochs(s.store, ids)["loss.loss"] for s in (alone, world.store("oom")))
     np.testing.assert_allclose(one.to_numpy(), parts.to_numpy(), rtol=0, atol=1e-5)
+
+
+def test_out_of_memory_in_the_sum_of_gradients_is_tried_again(world: World, two: Ranks) -> None:
+    work = ranks.out_of_memory_in_the_sum_on_rank_1
+    row, _ = two.do(work, world.trials["cam"], world.store("sum"))[0]
+    assert (row["accumulation"], row["status"]) == (4, "done")
+
+
+def test_an_error_of_rank_0_after_counting_is_its_own(world: World, two: Ranks) -> None:
+    trial, context = world.trials["cam"], world.store("nothing", skip_damaged=True)
+    found, other = two.do(ranks.all_damaged, trial, context)
+    assert isinstance(found, InputError)
+    assert "split 'val' has no images to evaluate" in str(found)
+    assert other is None  # it went on, and was dismissed
+    row, _ = two.do(ranks.run_on_team, trial, context)[0]
+    assert row["status"] == "done"
+
+
+def test_a_lease_lost_while_rank_0_waits_is_noticed_before_writing(
+    world: World, two: Ranks
+) -> None:
+    trial, context = world.trials["cam"], world.store("late")
+    found, _ = two.do(ranks.lease_lost_while_waiting, trial, context)
+    assert isinstance(found, LeaseLost)
+    assert read_row(context.store, trial.id) is None
+
+
+def test_every_rank_counts_with_the_same_threads(world: World, two: Ranks) -> None:
+    trial = world.trials["cam"]
+    assert two.do(ranks.threads_that_count, trial, world.store("threads")) == [[1], [1]]
+    wide = world.store("wide", threads=2)
+    assert two.do(ranks.threads_that_count, trial, wide) == [[2], [2]]
 
 
 def test_a_rank_without_data_says_so_and_the_team_goes_on(world: World, two: Ranks) -> None:

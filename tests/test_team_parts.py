@@ -141,6 +141,17 @@ def test_draws_that_parts_cannot_share_are_refused() -> None:
         torch.rand(3)
 
 
+def test_a_dropout_covers_up_no_draw_before_it() -> None:
+    def noisy(x: Tensor) -> Tensor:
+        return dropout2d(x + torch.rand_like(x), 0.5, True)
+
+    here, x = torch.device("cpu"), torch.ones(2, 3, 1, 1)
+    with pytest.raises(InputError, match="draws random numbers"), drawing_for(Part(0, 2, 4), here):
+        noisy(x)
+    with drawing_for(None, here):
+        noisy(x)
+
+
 def test_a_team_needs_a_batch_that_it_can_divide() -> None:
     config = make_config({**BASE, "method": "cam"})
     check_team(config, 3)

@@ -62,6 +62,53 @@ def _ray() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.mark.parametrize("lost_before", [True, False])
+def test_tidying_never_hides_how_a_run_ended(
+    lost_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*names: Any, **options: Any) -> Any:
+        raise ConnectionError("the cluster is gone")
+
+    def lose() -> None:
+        monkeypatch.setattr("ray.get_actor", unreachable)
+        monkeypatch.setattr("camsweep.platform.team.free_orphans", unreachable)
+
+    def run(error: type[Exception] | None) -> None:
+        with tidied():
+            lose()
+            if error is not None:
+                raise error("the real one")
+
+    if lost_before:
+        lose()
+    with pytest.raises(ValueError, match="the real one"):
+        run(ValueError)
+    run(None)
+
+
+def inside(job: Job, context: RunContext, told: str) -> tuple[list[str], int, int]:
+    """A run inside the cluster: trials left, and helpers of Ray Train during and after it."""
+    import ray
+
+    helpers = []
+    with tidied():
+        worker = slot()
+        left = ray.get(worker.run.remote(job, context, told))
+        helpers.append(len(alive("AutoscalingCoordinator")))
+        ray.kill(worker)
+    until(lambda: not alive("AutoscalingCoordinator"))
+    return left, helpers[0], len(reserved())
+
+
+def test_a_task_inside_the_cluster_tidies_up(tmp_path: Path) -> None:
+    import ray
+
+    job, context = job_of(tmp_path, 2)
+    task = ray.remote(inside).options(num_cpus=0)
+    assert ray.get(task.remote(job, context, str(tmp_path / "told"))) == ([], 1, 0)
+    until(lambda: not alive("Slot"))
+
+
 def job_of(folder: Path, epochs: int) -> tuple[Job, RunContext]:
     data = build_data(folder, train=16, val=20)
     text = "title: t\nbase: {method: cpn, patches: superpixel}\nseeds: 1\n"

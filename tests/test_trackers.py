@@ -19,7 +19,13 @@ import pytest
 from synthetic_store import make
 
 from camsweep.platform.context import Progress
-from camsweep.platform.trackers import check_tracks, listener, make_trackers, parse_tracks
+from camsweep.platform.trackers import (
+    check_tracks,
+    listener,
+    make_trackers,
+    parse_tracks,
+    tracks_of,
+)
 from camsweep.platform.trackers.facts import Ended, TrialFacts, ended_of, facts_of
 from camsweep.platform.trackers.listener import TrackerListener
 from camsweep.platform.trackers.mlflow import tracking_uri
@@ -28,7 +34,7 @@ from camsweep.shards.errors import InputError
 from camsweep.sweeps.plan import Plan, make_plan
 from camsweep.sweeps.profile import load_profile
 from camsweep.sweeps.results import load_trials
-from camsweep.sweeps.spec import load_sweep
+from camsweep.sweeps.spec import Sweep, SweepSpec, load_sweep
 from camsweep.sweeps.store import Store
 
 
@@ -195,6 +201,25 @@ def test_the_end_waits_for_a_tracker_that_gets_on(
 def test_wrong_options_are_one_line(words: list[str], line: str) -> None:
     with pytest.raises(InputError, match=line.replace("?", r"\?")):
         parse_tracks(words)
+
+
+def sweep_with(track: dict[str, str], name: str = "mine") -> Sweep:
+    content = {"title": "x", "base": {"method": "cam"}, "track": track}
+    return Sweep(name, f"{name}.yaml", SweepSpec.model_validate(content))
+
+
+def test_trackers_of_sweep_files_are_checked_and_the_command_line_stands_over_them() -> None:
+    first, second = sweep_with({"tensorboard": "a", "wandb": "p"}), sweep_with({"tensorboard": "b"})
+    assert tracks_of([first]) == {"tensorboard": "a", "wandb": "p"}
+    with pytest.raises(InputError, match=r"^mine.yaml: track.tensorboard: b, but another sweep"):
+        tracks_of([first, second])
+    over = {"tensorboard": "c"}
+    assert tracks_of([first, second], over) == {"tensorboard": "c", "wandb": "p"}
+    says = r"^mine.yaml: track tensorbord: no such tracker; did you mean 'tensorboard'"
+    with pytest.raises(InputError, match=says):
+        tracks_of([sweep_with({"tensorbord": "a"})], over)
+    with pytest.raises(InputError, match=r"^mine.yaml: track wandb: empty"):
+        tracks_of([sweep_with({"wandb": ""})])
 
 
 def test_options_are_read() -> None:
@@ -464,6 +489,8 @@ def test_wandb_is_offline_unless_asked(plan: Plan, monkeypatch: pytest.MonkeyPat
     assert os.environ["WANDB_MODE"] == "offline"
     assert (runs[0].options["entity"], runs[0].options["project"]) == ("me", "project")
     assert runs[0].options["config"]["p_h"] == 0.1
+    settings = vars(runs[0].options["settings"])
+    assert (settings["init_timeout"], settings["console"]) == (30.0, "off")
     assert runs[0].logged[0] == {"epoch": 1, "loss": 1.0, "images_per_second": 50.0}
     assert [run.exit for run in runs] == [0, 1, 255]
     monkeypatch.setenv("WANDB_MODE", "online")

@@ -22,7 +22,7 @@ from camsweep.platform.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console
 
@@ -136,11 +136,17 @@ def _there(content: dict[str, Any], stage: str) -> int:
     return int(content["stages_cached"][stage])
 
 
+def rows_text(design: Mapping[str, Any]) -> str:
+    """`8 rows, resolution 4 (D=ABC)`, of `sweeps.designs.describe`."""
+    text = f"{design['rows']} rows"
+    if "resolution" in design:
+        text += f", resolution {design['resolution']} ({', '.join(design['generators'])})"
+    return text
+
+
 def _designs(content: dict[str, Any]) -> Iterator[str]:
     for name, design in content["designs"].items():
-        text = f"design of {name}: {design['design']}, {design['rows']} rows"
-        if "resolution" in design:
-            text += f", resolution {design['resolution']} ({', '.join(design['generators'])})"
+        text = f"design of {name}: {design['design']}, {rows_text(design)}"
         excluded = [row for row in content["excluded"] if row["sweep"] == name]
         if excluded:
             text += f", {len(excluded)} excluded by rules"

@@ -51,7 +51,10 @@ def run(
     ] = None,
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
     time_budget: Annotated[
-        str | None, typer.Option(help="Stop after 90s, 30m, 2h, …", show_default=False)
+        str | None,
+        typer.Option(
+            help="Stop after 90s, 30m, 2h, …; most informative first.", show_default=False
+        ),
     ] = None,
     max_trials: Annotated[
         int | None, typer.Option(min=1, help="Only so many, the most informative first.")
@@ -137,12 +140,18 @@ def run(
 
 
 def refuse_ray_options(where: Where) -> None:
-    """Refuse options that mean nothing without Ray.
+    """Refuse options that mean nothing without Ray, and fractions of several GPUs.
 
     Raises:
         InputError: names the option.
     """
     from camsweep.shards.errors import InputError
+
+    gpus = where.gpus
+    if gpus is not None and not (gpus < 1 or float(gpus).is_integer()):
+        raise InputError(
+            f"--gpus-per-trial {gpus:g}: a fraction below 1 or a whole number is right"
+        )
 
     rays = {
         "--address": where.address,

@@ -21,7 +21,7 @@ ELSEWHERE_SECONDS = 2.0
 EMPTY_SECONDS = 1.0
 #: So often may the node of a job be lost before the job is taken to be what kills it.
 NODE_LOSSES = 10
-#: So many slots in a row may die before anything has ended.
+#: So many slots in a row may die before they have begun.
 DEAD_STARTS = 8
 
 
@@ -90,14 +90,18 @@ class Coordinator:
     def began(self, name: str, shape: Shape, node: str | None = None) -> None:
         """A slot asked for is known from its planning on; its node when it lives."""
         slot = self.slots.setdefault(name, Slot(shape))
-        if node is not None:
+        if node is not None and slot.node is None:
             slot.node = node
             self.events.append(("slot", node, 1))
 
     def take(self, name: str, shape: Shape) -> Order:
-        """The next job for a slot, which has ended what it held."""
+        """The next job for a slot; the same again until it has ended.
+
+        Ray may make a call twice when an answer is lost.
+        """
         slot = self.slots.setdefault(name, Slot(shape))  # a coordinator started anew knows none
-        slot.holds = None
+        if slot.holds is not None:
+            return self._order(slot.holds)
         now = self.clock()
         for number, when in list(self._elsewhere.items()):
             if when <= now:
@@ -106,12 +110,14 @@ class Coordinator:
         ready = self._ready.get(slot.shape)
         if ready:
             slot.holds = ready.popleft()
-            attempt = 1 + self._deaths[slot.holds]
-            return Order(slot.holds, self.jobs[slot.holds][0], attempt=attempt)
+            return self._order(slot.holds)
         waiting = [t for n, t in self._elsewhere.items() if self.jobs[n][1] == slot.shape]
         if waiting:
             return Order(wait=max(0.05, min(waiting) - now))
         return Order()
+
+    def _order(self, number: int) -> Order:
+        return Order(number, self.jobs[number][0], attempt=1 + self._deaths[number])
 
     def ended(self, name: str, number: int, elsewhere: bool) -> None:
         """A slot is through with a job; some of its trials may be another driver's."""
@@ -128,6 +134,10 @@ class Coordinator:
         else:
             self._ended.add(number)
 
+    def refuse(self, reason: str) -> None:
+        """A slot can't work where it is: no more of them are placed."""
+        self._broken = self._broken or reason
+
     def left(self, name: str) -> None:
         """A slot has ended in peace."""
         self._remove(name)
@@ -139,9 +149,10 @@ class Coordinator:
             The number of a job that is given up, for the driver to write down; else None.
         """
         slot = self._remove(name)
-        self._dead_starts += 1
-        if self._dead_starts >= DEAD_STARTS + len(self.slots):
-            self._broken = f"{self._dead_starts} workers died one after the other: {cause}"
+        if slot is not None and slot.node is None and not node_lost:
+            self._dead_starts += 1
+            if self._dead_starts >= DEAD_STARTS + len(self.slots):
+                self._broken = f"{self._dead_starts} workers died at their start: {cause}"
         if slot is None or slot.holds is None or slot.holds in self._ended:
             return None
         number = slot.holds

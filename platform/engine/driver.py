@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
-from camsweep.platform.attempts import Job, record_failure
+from camsweep.platform.attempts import Job
 from camsweep.platform.background import every
 from camsweep.platform.client import is_client, run_inside
 from camsweep.platform.context import RunContext
 from camsweep.platform.engine.coordinator import CoordinatorActor
 from camsweep.platform.engine.environment import described_nodes
 from camsweep.platform.engine.shapes import Shape, how_many, nodes_of, require_room, shape_of
-from camsweep.platform.engine.slot import ON_HEAD, SENT, bundles, run_slot
+from camsweep.platform.engine.slot import ON_HEAD, SENT
+from camsweep.platform.engine.slots import Placing, place_inside, place_slots
 from camsweep.platform.monitor import Monitor
-from camsweep.platform.team import free_orphans, tidied
-from camsweep.platform.trial import failed_row
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.resources import Resources
-from camsweep.sweeps.results import is_done, read_row
+from camsweep.sweeps.results import read_row
 from camsweep.sweeps.temporary import temporary_name
 
 POLL_SECONDS = 0.25
@@ -61,27 +59,32 @@ def run_on_ray(
     shapes = [shape for _, shape in shaped]
     with ExitStack() as stack:
         if address is not None:
-            stack.enter_context(_wanted(shapes, max_concurrent or 1))
+            stack.enter_context(announced(shapes, max_concurrent or 1))
         for shape in sorted(set(shapes), reverse=True):
-            _await_room(shape, wait_for_nodes)
-        monitor.slots = _slots(shapes, max_concurrent)
+            await_room(shape, wait_for_nodes)
+        monitor.slots = slots_at_a_time(shapes, max_concurrent)
         coordinator = _coordinator(stack)
         stack.enter_context(_listening(coordinator, shaped, monitor))
-        if any(shape.workers > 1 for shape in shapes):
-            stack.enter_context(tidied())
-        storage = _storage(stack, context, address is not None)
-        bare = [job for job, _ in shaped]
-        what = (coordinator, context, bare, storage, max_concurrent, time_budget)
+        placing = Placing(
+            coordinator,
+            context,
+            [job for job, _ in shaped],
+            tune_storage(stack, context, address is not None),
+            max_concurrent,
+            time_budget,
+            any(shape.workers > 1 for shape in shapes),
+            _mark(stack, context) if address is not None else None,
+        )
         # Through Ray Client, Tune would run in another process than its callbacks.
         inside = is_client(address)
-        broken = run_inside(_place_inside, *what) if inside else place_slots(*what)
+        broken = run_inside(place_inside, placing) if inside else place_slots(placing)
     _catch_up(jobs, context, monitor)
     counts = monitor.counts()
     if broken and counts["waiting"] + counts["running"]:
-        raise InputError(f"no worker stays alive: {broken}")
+        raise InputError(broken)
 
 
-def _await_room(shape: Shape, seconds: float) -> None:
+def await_room(shape: Shape, seconds: float) -> None:
     """Return once a trial of the shape fits on the cluster's nodes."""
     end = time.monotonic() + seconds
     while True:
@@ -95,7 +98,7 @@ def _await_room(shape: Shape, seconds: float) -> None:
 
 
 @contextmanager
-def _wanted(shapes: Sequence[Shape], limit: int) -> Iterator[None]:
+def announced(shapes: Sequence[Shape], limit: int) -> Iterator[None]:
     """Tell the cluster's autoscaler, if it has one, what would be used.
 
     Slots are placed on nodes that are there, so nothing else would ask for more.
@@ -114,8 +117,8 @@ def _wanted(shapes: Sequence[Shape], limit: int) -> Iterator[None]:
         ask([])
 
 
-def _slots(shapes: Sequence[Shape], limit: int | None) -> int:
-    """How many trials run at a time, roughly: for the view's estimate."""
+def slots_at_a_time(shapes: Sequence[Shape], limit: int | None) -> int:
+    """How many trials run at a time on the nodes that are there, roughly."""
     fits = max(how_many(shape, nodes_of(described_nodes())) for shape in set(shapes))
     return max(1, min(fits, limit or fits, len(shapes)))
 
@@ -128,8 +131,23 @@ def _coordinator(stack: ExitStack) -> Any:
         num_cpus=0, resources=ON_HEAD, max_restarts=-1, max_task_retries=-1
     )
     coordinator: Any = actor.remote()
-    stack.callback(ray.kill, coordinator)
+
+    def end() -> None:
+        # Without a connection, Ray would start a cluster of its own to kill it there.
+        if ray.is_initialized():
+            with suppress(ray.exceptions.RayError, ConnectionError):
+                ray.kill(coordinator)
+
+    stack.callback(end)
     return coordinator
+
+
+def _mark(stack: ExitStack, context: RunContext) -> str:
+    """A file in the store by which nodes can tell that they see the driver's."""
+    name = temporary_name()
+    context.store.write(name, b"camsweep")
+    stack.callback(context.store.delete, name)
+    return name
 
 
 @contextmanager
@@ -149,7 +167,7 @@ def _listening(
             if events is None:
                 ray.get(coordinator.fill.remote(shaped))
                 return
-        except ray.exceptions.RayError:
+        except (ray.exceptions.RayError, ConnectionError):
             return  # between two coordinators; what is missed now is read from the store at the end
         for event in events:
             monitor.hear(*event)
@@ -160,124 +178,6 @@ def _listening(
     listen()
 
 
-def place_slots(
-    coordinator: Any,
-    context: RunContext,
-    jobs: Sequence[Job],
-    storage: str,
-    limit: int | None,
-    time_budget: float | None,
-) -> str | None:
-    """Let Tune run slots until every job has ended; returns why it could not, or None.
-
-    It talks to the coordinator alone, so that it can run in the driver or inside a cluster.
-    """
-    import ray
-    from ray import tune
-
-    from camsweep.platform.engine.placing import SlotSearcher
-
-    searcher = SlotSearcher(
-        lambda: ray.get(coordinator.demand.remote()),
-        lambda name, shape: ray.get(coordinator.began.remote(name, shape)),
-        lambda: nodes_of(described_nodes()),
-        limit,
-    )
-    trainable = tune.with_resources(
-        tune.with_parameters(run_slot, coordinator=coordinator, context=context),
-        lambda config: bundles(Shape(*config["shape"])),
-    )
-
-    def died(name: str, cause: str, node_lost: bool) -> None:
-        free_orphans()
-        number = ray.get(coordinator.died.remote(name, cause, node_lost))
-        if number is not None:
-            for row in _give_up(jobs[number], context, cause):
-                ray.get(coordinator.tell.remote("row", row))
-
-    tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,
-            max_concurrent_trials=10**6,
-            reuse_actors=False,
-            time_budget_s=time_budget,
-            trial_dirname_creator=lambda trial: str(trial.config["slot"]),
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=storage,
-            verbose=0,
-            # A slot that died is not restored; another one is placed, if there is work for it.
-            failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_obituaries(died)],
-        ),
-    ).fit()
-    return searcher.broken
-
-
-def _place_inside(tell: Callable[[Any], None], *what: Any) -> str | None:
-    """`place_slots` in a process of the cluster; it has no news but the coordinator's."""
-    return place_slots(*what)
-
-
-def _obituaries(died: Callable[[str, str, bool], None]) -> Any:
-    from ray import tune
-
-    class Obituaries(tune.Callback):
-        """Tells of slots whose process died; every exception of a trial is recorded in there."""
-
-        def __init__(self, died: Callable[[str, str, bool], None]) -> None:
-            self.died = died
-
-        def __getstate__(self) -> dict[str, Any]:
-            """Tune pickles its callbacks, class and all, into a snapshot that we never restore."""
-            return {}
-
-        def on_trial_error(
-            self, iteration: int, trials: list[Any], trial: Any, **info: Any
-        ) -> None:
-            self.died(trial.config["slot"], *death(_error_text(trial)))
-
-    return Obituaries(died)
-
-
-def _error_text(trial: Any) -> str:
-    """What Tune keeps of an error in its own folder on the driver's disk; may be empty."""
-    try:
-        return Path(trial.error_file).read_text(errors="replace")
-    except (OSError, TypeError):
-        return ""
-
-
-def death(trace: str) -> tuple[str, bool]:
-    """Why a slot died, in one line, and whether its node may have gone with it.
-
-    Args:
-        trace: the text of Ray's error.
-    """
-    if "OutOfMemory" in trace:
-        return "out of memory: the machine ran out and Ray ended the trial's process", False
-    if "worker process has died" in trace:
-        return "the trial's process died (killed, or out of memory)", False
-    # A node that has just gone is at first only one that does not answer.
-    if any(word in trace for word in ("ActorUnavailable", "ActorDied", "NodeDied", "node")):
-        return "the trial's node was lost", True
-    lines = [line for line in trace.strip().splitlines() if line.strip()]
-    return (lines[-1].strip() if lines else "the trial's process died"), False
-
-
-def _give_up(job: Job, context: RunContext, cause: str) -> Iterator[dict[str, Any]]:
-    """Write down the trials of a job whose process died more often than it is started again."""
-    for planned in job.trials:
-        row = read_row(context.store, planned.id)
-        if row is None or not is_done(row, context.skip_damaged):
-            failed = failed_row(planned, context, cause, cause, planned.retries + 1)
-            row = record_failure(context, failed)
-        yield {name: row.get(name) for name in SENT}
-
-
 def _catch_up(jobs: Sequence[Job], context: RunContext, monitor: Monitor) -> None:
     """Rows that were written but whose news was lost with a process."""
     for job in jobs:
@@ -285,18 +185,16 @@ def _catch_up(jobs: Sequence[Job], context: RunContext, monitor: Monitor) -> Non
             if monitor.trials[planned.id].state in ("done", "failed"):
                 continue
             row = read_row(context.store, planned.id)
-            if row is not None and row["status"] == "done":
+            before = context.failed_before or frozenset()
+            if row is not None and (row["status"] == "done" or planned.id not in before):
                 monitor.finished({name: row.get(name) for name in SENT})
 
 
-def _storage(stack: ExitStack, context: RunContext, shared: bool) -> str:
+def tune_storage(stack: ExitStack, context: RunContext, shared: bool) -> str:
     """Where Tune may write, thrown away at the end. A cluster needs one that all nodes see."""
     if not shared:
         return stack.enter_context(tempfile.TemporaryDirectory(prefix="camsweep-tune-"))
     name = temporary_name()  # so that another run removes it if this one is killed
     stack.callback(context.store.delete_folder, name)
-    local = context.store.local
-    if local is not None:
-        return str(local / name)
-    address, mark, query = context.store.url.partition("?")
-    return f"{address.rstrip('/')}/{name}{mark}{query}"
+    inside = context.store.inside(name)
+    return str(inside.local or inside.url)

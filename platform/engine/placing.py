@@ -14,6 +14,8 @@ from camsweep.platform.engine.shapes import Node, Shape, fits_beside
 
 #: Tune asks many times a second; what there is to do changes more slowly.
 LOOK_SECONDS = 0.2
+#: So long may nothing run for want of room before that is said.
+STUCK_SECONDS = 20.0
 
 
 def next_shape(demand: Demand, nodes: Callable[[], list[Node]], limit: int | None) -> Shape | None:
@@ -42,6 +44,7 @@ class SlotSearcher(Searcher):
         began: Callable[[str, Shape], None],
         nodes: Callable[[], list[Node]],
         limit: int | None,
+        say: Callable[[str], object],
     ) -> None:
         """Remember whom to ask.
 
@@ -50,10 +53,13 @@ class SlotSearcher(Searcher):
             began: tells the coordinator of a slot, before it lives.
             nodes: the nodes that live, empty.
             limit: slots at a time, or None.
+            say: tells the user a line.
         """
         super().__init__(metric="jobs", mode="max")
         self._demand, self._began, self._nodes, self._limit = demand, began, nodes, limit
+        self._say = say
         self._looked = 0.0
+        self._stuck: float | None = None
         self._names: Iterator[int] = iter(range(10**9))
         self.broken: str | None = None
 
@@ -69,10 +75,23 @@ class SlotSearcher(Searcher):
         shape = next_shape(demand, self._nodes, self._limit)
         if shape is None:
             self._looked = now
+            self._wait_aloud(demand, now)
             return None
+        self._stuck = None
         name = f"slot-{next(self._names)}"
         self._began(name, shape)
         return {"slot": name, "shape": astuple(shape)}
+
+    def _wait_aloud(self, demand: Demand, now: float) -> None:
+        """Say once that nothing runs for want of room: the nodes that had it are lost."""
+        if not demand.open or demand.live:
+            self._stuck = None
+        elif self._stuck is None:
+            self._stuck = now + STUCK_SECONDS
+        elif self._stuck <= now:
+            self._stuck = float("inf")
+            largest = max(demand.open).text
+            self._say(f"waiting  no node has room for a trial of {largest}; add nodes, or Ctrl-C")
 
     def set_search_properties(self, *given: Any, **named: Any) -> bool:
         """Tune's metric and mode mean nothing here."""

@@ -111,12 +111,16 @@ def require_room(shape: Shape, nodes: Sequence[Node]) -> None:
         return
     there = f"there are {cpus:g} CPU and {gpus} GPU on {len(nodes)} node"
     there += "s" if len(nodes) != 1 else ""
-    if shape.workers * shape.gpus > gpus:
-        option, asked = "--gpus-per-trial", f"{shape.workers * shape.gpus:g} GPUs asked"
+    most = max((len(n.gpus) for n in nodes), default=0)
+    if shape.workers * shape.gpus > gpus or shape.gpus > most:
+        option, asked = (
+            "--gpus-per-trial or resources.gpus",
+            f"{shape.workers * shape.gpus:g} GPUs asked",
+        )
     elif shape.workers > 1:
-        option, asked = "--workers-per-trial", f"{shape.text} asked"
+        option, asked = "--workers-per-trial or resources.workers", f"{shape.text} asked"
     else:
-        option, asked = "--profile (threads)", f"{shape.text} asked"
+        option, asked = "resources.cpus or the profile's threads", f"{shape.text} asked"
     raise InputError(
         f"{option}: {asked} for a trial, {there}; ask for less, or add nodes "
         "(--wait-for-nodes TIME waits for them)"

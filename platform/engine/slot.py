@@ -44,13 +44,16 @@ class TellRow:
         ray.get(self.coordinator.tell.remote("row", {name: row.get(name) for name in SENT}))
 
 
-def run_slot(config: dict[str, Any], coordinator: Any, context: RunContext) -> None:
+def run_slot(
+    config: dict[str, Any], coordinator: Any, context: RunContext, mark: str | None = None
+) -> None:
     """Tune's trainable.
 
     Args:
         config: `slot`, the name, and `shape`, the three numbers of a `Shape`.
         coordinator: handle of the actor.
         context: handed to every trial.
+        mark: a file that the driver has put into the store, to be found there from every node.
     """
     import ray
     from ray import tune
@@ -60,7 +63,10 @@ def run_slot(config: dict[str, Any], coordinator: Any, context: RunContext) -> N
     report, done = TellProgress(coordinator), TellRow(coordinator)
     ray.get(coordinator.began.remote(name, shape, socket.gethostname()))
     jobs = 0
-    while True:
+    seen = mark is None or context.store.exists(mark)
+    if not seen:
+        ray.get(coordinator.refuse.remote(_unseen(context)))
+    while seen:
         order: Order = ray.get(coordinator.take.remote(name, shape))
         if order.wait is not None:
             time.sleep(order.wait)
@@ -88,6 +94,13 @@ def run_slot(config: dict[str, Any], coordinator: Any, context: RunContext) -> N
         jobs += 1
     ray.get(coordinator.left.remote(name))
     tune.report({"jobs": jobs})
+
+
+def _unseen(context: RunContext) -> str:
+    return (
+        f"--store {context.store}: node {socket.gethostname()} has another folder there than the "
+        "driver; name one that all nodes share, or s3://BUCKET/..."
+    )
 
 
 def _owner(context: RunContext) -> str:

@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from camsweep.platform.searching.search import (
-    DRIVER,
-    LABEL,
-    ORIGIN,
-    TRIAL,
-    Search,
-    give_up,
-    values_of,
-)
+from camsweep.platform.searching.search import Search, values_of
 from camsweep.platform.searching.spaces import distribution, encoded
+from camsweep.platform.searching.studies import DRIVER, LABEL, ORIGIN, TRIAL, give_up
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.leasing.leases import claim
 from camsweep.sweeps.search import Point, text_of

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from camsweep.platform.background import every
 from camsweep.shards.errors import InputError
@@ -72,6 +72,16 @@ def journal(store: Store, study_id: str) -> Iterator[JournalStorage]:
             yield _open(path)
     finally:
         upload()
+
+
+def turns(store: Store, study_id: str) -> Callable[[], AbstractContextManager[Any]]:
+    """What gives the lock under which a driver draws a point: one driver at a time.
+
+    In object storage one driver has the whole study, so there is nothing to hold.
+    """
+    if store.local is None:
+        return nullcontext
+    return lambda: store.lock(f"draw-{study_id}")
 
 
 def load(store: Store, study_id: str) -> JournalStorage | None:

@@ -41,12 +41,14 @@ class State:
         tensors: network and momentum after them.
         schedule: from which epoch on it had which settings.
         epochs: the journal, of the member or of those it was copied from.
+        copy: the number of the copy that the member is; 0 = it is none.
     """
 
     step: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
     schedule: list[tuple[int, Point]] = field(default_factory=list)
     epochs: list[EpochLog] = field(default_factory=list)
+    copy: int = 0
 
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
         """What the training begins with."""
@@ -56,10 +58,15 @@ class State:
         """What the training has come to."""
         self.step, self.tensors = step, tensors
 
-    def take(self, settings: Point) -> None:
-        """Go on with these settings; noted where they are others than before."""
-        if not self.schedule or self.schedule[-1][1] != settings:
+    def take(self, settings: Point, copy: int = 0) -> None:
+        """Go on with these settings; noted where the state is another member's.
+
+        A copy whose settings happen to be those of the member that it was made from is noted, too:
+        that training is the other's.
+        """
+        if not self.schedule or copy != self.copy or self.schedule[-1][1] != settings:
             self.schedule.append((len(self.epochs), dict(settings)))
+        self.copy = copy
 
     @property
     def changes(self) -> list[int]:
@@ -73,6 +80,7 @@ class State:
             "step": self.step,
             "schedule": self.schedule,
             "epochs": [asdict(log) for log in self.epochs],
+            "copy": self.copy,
         }
         write_whole(folder / FACTS, json.dumps(facts).encode())
 
@@ -85,6 +93,7 @@ class State:
             load_file(folder / TENSORS),
             [(epoch, settings) for epoch, settings in facts["schedule"]],
             [EpochLog(**log) for log in facts["epochs"]],
+            facts["copy"],
         )
 
 

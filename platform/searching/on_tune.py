@@ -14,7 +14,6 @@ from camsweep.platform.context import Progress, Report, RunContext
 from camsweep.platform.engine.shapes import Shape
 from camsweep.platform.engine.slot import bundles
 from camsweep.platform.searching.here import ELSEWHERE_SECONDS
-from camsweep.platform.searching.points import COST
 from camsweep.platform.searching.rules import (
     EPOCH,
     VALUE,
@@ -24,15 +23,12 @@ from camsweep.platform.searching.rules import (
     sign_of,
 )
 from camsweep.platform.searching.rungs import record_stop
-from camsweep.platform.searching.search import Suggestion
+from camsweep.platform.searching.search import Suggestion, news_of
 from camsweep.platform.searching.session import Session, recalled, watch
 from camsweep.platform.searching.tunes import Endings, SessionSearcher
 from camsweep.platform.trial import failed_row, run_trial
 from camsweep.sweeps.results import read_row
 from camsweep.sweeps.search import SearchSpec
-
-#: What a worker sends of a finished trial's row, beside the search's metrics.
-SENT = ("id", "status", "cause", "metric.miou", "skipped")
 
 
 def search_on_tune(
@@ -160,8 +156,7 @@ def run_point(config: dict[str, Any], spec: SearchSpec, context: RunContext, sha
     job = Job((trial,), run)
     while _run(job, context, shape, report, rows):
         time.sleep(ELSEWHERE_SECONDS)  # another driver has it
-    names = [*SENT, *(name if name in COST else f"metric.{name}" for name in spec.metric)]
-    tune.report({"row": {name: rows[-1].get(name) for name in names}})
+    tune.report({"row": news_of(rows[-1], spec)})
 
 
 def _run(

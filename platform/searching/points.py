@@ -1,4 +1,4 @@
-"""From a point of a search space to a trial like any other, and what is wrong with a space."""
+"""From a point of a search space to a trial like any other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from camsweep.shards.errors import InputError, nearest
 from camsweep.sweeps.identity import content_id
 from camsweep.sweeps.plan import PlannedTrial, make_plan
 from camsweep.sweeps.profile import Profile
@@ -94,50 +93,6 @@ def label_of(point: Point) -> str:
     return ", ".join(f"{name}={format_value(value)}" for name, value in point.items())
 
 
-def check_space(ground: Ground) -> None:
-    """Refuse a space or metric that can't work, before anything starts.
-
-    Every end of a range and every choice is tried once, beside one value of the others.
-
-    Raises:
-        InputError: one line with the file and the key.
-    """
-    spec, path = ground.spec, ground.sweep.path
-    for name in spec.space:
-        if name in ground.sweep.spec.base:
-            raise InputError(
-                f"{path}: search.space.{name}: base sets it as well; leave one of them out"
-            )
-        if name in ground.overrides:
-            raise InputError(f"--set {name}: {path} searches it; leave it out")
-        if name == "seed":
-            raise InputError(f"{path}: search.space.seed: is no setting to choose; see search.seed")
-    first = sample_trial(ground)
-    for name in spec.space:
-        ids: set[str] = set()
-        for point in around(spec, name):
-            trial = ground.trial(point)
-            _check_metric(ground, trial)
-            ids.add(trial.id)
-        if len(ids) < 2 and not _matters(ground, name):
-            raise InputError(
-                f"{path}: search.space.{name}: changes nothing here; leave it out, or say when it "
-                "does (`when`)"
-            )
-    _check_rungs(ground, first.config.epochs)
-
-
-def _matters(ground: Ground, name: str) -> bool:
-    """Whether a setting does anything under some value of another one."""
-    spec = ground.spec
-    for other in spec.space:
-        for value in spec.space[other].corners():
-            ids = {ground.trial(p).id for p in around(spec, name, {other: value})}
-            if len(ids) > 1:
-                return True
-    return False
-
-
 def around(spec: SearchSpec, name: str, pinned: Point | None = None) -> Iterator[Point]:
     """Points that differ in one setting alone: both ends of its range, or its choices.
 
@@ -147,10 +102,10 @@ def around(spec: SearchSpec, name: str, pinned: Point | None = None) -> Iterator
         pinned: values of others; without, each has the first that goes with the rest.
     """
     for value in spec.space[name].corners():
-        yield _beside(spec, {**(pinned or {}), name: value})
+        yield beside(spec, {**(pinned or {}), name: value})
 
 
-def _beside(spec: SearchSpec, pinned: Point) -> Point:
+def beside(spec: SearchSpec, pinned: Point) -> Point:
     """The point with the pinned values and, for the others, the first that goes with them."""
     wanted = dict(pinned)
     left = list(pinned)
@@ -172,33 +127,6 @@ def metric_names(trial: PlannedTrial) -> list[str]:
     return [*QUALITY, *maps, *COST]
 
 
-def _check_metric(ground: Ground, trial: PlannedTrial) -> None:
-    names = metric_names(trial)
-    for metric in ground.spec.metric:
-        if metric not in names:
-            raise InputError(
-                f"{ground.sweep.path}: search.metric: '{metric}' is nothing that "
-                f"{trial.config.method} gives with {trial.labels[0]}{nearest(metric, names)}"
-            )
-
-
-def _check_rungs(ground: Ground, epochs: int) -> None:
-    spec, path = ground.spec, ground.sweep.path
-    if spec.scheduler.name == "none":
-        return
-    if spec.metric[0] in COST:
-        raise InputError(
-            f"{path}: search.scheduler: {spec.scheduler.name} needs a metric that is measured on "
-            f"the way, such as miou, not {spec.metric[0]}"
-        )
-    longest = longest_training(ground)
-    if spec.scheduler.grace >= longest:
-        raise InputError(
-            f"{path}: search.scheduler.grace: {spec.scheduler.grace} is not below the "
-            f"{longest} epochs of a training; nothing could be ended early"
-        )
-
-
 def longest_training(ground: Ground) -> int:
     """The most epochs that a point of the space may have."""
     dimension = ground.spec.space.get("epochs")
@@ -209,4 +137,4 @@ def longest_training(ground: Ground) -> int:
 
 def sample_trial(ground: Ground) -> PlannedTrial:
     """Some trial of the space, for checks of data and weights before a search starts."""
-    return ground.trial(_beside(ground.spec, {}))
+    return ground.trial(beside(ground.spec, {}))

@@ -1,7 +1,8 @@
 """Population based training: Tune's scheduler copies the best members and changes their settings.
 
-Whatever a changed member reaches, no trial of ours has these settings: its row is "stopped", and no
-table shows it. A member that was never changed is a trial like any other.
+Whatever a changed member reaches, no trial of ours has these settings: it gets a row of its own
+under the id of its schedule, and the trial that it was begun as gets one without a result. Both are
+"stopped", and no table shows them. A member that was never changed is a trial like any other.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import random
 import socket
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,28 +24,26 @@ from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.engine.shapes import Shape
 from camsweep.platform.engine.slot import bundles
 from camsweep.platform.failures import cause_of
+from camsweep.platform.searching.changeable import explorer
+from camsweep.platform.searching.here import ELSEWHERE_SECONDS
 from camsweep.platform.searching.members import Measuring, State, hand_over, plain, train_member
-from camsweep.platform.searching.on_tune import SENT
 from camsweep.platform.searching.points import Ground, label_of
 from camsweep.platform.searching.rules import EPOCH, VALUE, sign_of
-from camsweep.platform.searching.rungs import STOPPED, measure
-from camsweep.platform.searching.search import Suggestion
+from camsweep.platform.searching.rungs import STOPPED, measure, record_stop
+from camsweep.platform.searching.search import Suggestion, news_of
 from camsweep.platform.searching.session import Session
 from camsweep.platform.searching.tunes import Endings
 from camsweep.platform.trial import failed_row
 from camsweep.shards.reader import open_split
-from camsweep.sweeps.dimension import Dimension
 from camsweep.sweeps.identity import content_id
+from camsweep.sweeps.leasing.leases import claim
 from camsweep.sweeps.plan import PlannedTrial
 from camsweep.sweeps.results import write_trial
-from camsweep.sweeps.search import SearchSpec
+from camsweep.sweeps.search import POPULATION
 from camsweep.sweeps.tables import trial_table
 
 #: The worst and the best share of the population: the first copy from the second.
 QUANTILE = 0.25
-#: How often a setting is drawn anew, rather than moved a little.
-RESAMPLE = 0.25
-FACTORS = (0.8, 1.25)
 
 
 def search_by_population(
@@ -55,6 +55,9 @@ def search_by_population(
 ) -> None:
     """Train the whole population; Ray is there already.
 
+    Where fewer members may be run now than a population has, none is; where only a few are left of
+    an earlier run, they are one.
+
     Args:
         session: of the search.
         shape: what each member takes.
@@ -64,7 +67,14 @@ def search_by_population(
     from ray import tune
     from ray.tune.schedulers import PopulationBasedTraining
 
-    spec = session.spec
+    spec, limit = session.spec, session.max_trials
+    needed = min(POPULATION, spec.samples - session.search.samples())
+    if limit is not None and limit < needed:
+        session.audience.messages.append(
+            f"search   {session.search.ground.sweep.name}: not begun: pbt trains {needed} members "
+            f"or more side by side, --max-trials allows {limit}"
+        )
+        return
     members: list[Suggestion] = []
     while (found := session.next()) is not None:
         members.append(found)
@@ -80,7 +90,7 @@ def search_by_population(
         tune.with_resources(trainable, bundles(shape)),
         param_space={
             "member": tune.grid_search(
-                [{"number": m.number, "settings": plain(m.point)} for m in members]
+                [{"number": m.number, "settings": plain(m.point), "copy": 0} for m in members]
             )
         },
         tune_config=tune.TuneConfig(
@@ -112,42 +122,6 @@ def search_by_population(
     session.conclude()
 
 
-def explorer(spec: SearchSpec, draws: random.Random) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What Tune calls on a copied member's configuration: new settings, always inside the space."""
-
-    def explore(config: dict[str, Any]) -> dict[str, Any]:
-        settings = {
-            name: _moved(spec.space[name], value, draws)
-            for name, value in config["member"]["settings"].items()
-        }
-        return {"member": {**config["member"], "settings": plain(settings)}}
-
-    return explore
-
-
-def _moved(dimension: Dimension, value: Any, draws: random.Random) -> Any:
-    """A setting a little further, or anew: the next choice, a fifth less, a quarter more."""
-    anew = draws.random() < RESAMPLE
-    if dimension.choice is not None:
-        choices = [plain({"": choice})[""] for choice in dimension.choice]
-        if anew:
-            return draws.choice(choices)
-        place = choices.index(value) + draws.choice((-1, 1))
-        return choices[min(max(place, 0), len(choices) - 1)]
-    low, high = dimension.bounds
-    if anew:
-        found = draws.uniform(0, 1)
-        found = low * (high / low) ** found if dimension.logarithmic else low + (high - low) * found
-    else:
-        found = value * draws.choice(FACTORS)
-    found = min(max(found, low), high)
-    step = dimension.step or (1 if dimension.whole is not None else None)
-    if step is not None:
-        found = low + round((found - low) / step) * step
-        found = found if found <= high else found - step
-    return int(found) if dimension.whole is not None else dimension.rounded(float(found))
-
-
 class _Driver:
     """What the driver does with Tune's news.
 
@@ -162,13 +136,33 @@ class _Driver:
     def result(self, name: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """A member reported: progress, what it is worth, or its final row."""
         number = self._numbers.setdefault(name, config["member"]["number"])
-        trial_id = self.members[number].trial.id
+        member = self.members[number].trial
         if "row" in result:
-            self.session.ended(number, {**result["row"], "id": trial_id})
+            row = result["row"]
+            if row["id"] != member.id:
+                row = self._ended_changed(member, row)
+            self.session.ended(number, row)
         elif "progress" in result:
-            self.session.audience.progress(Progress(**{**result["progress"], "trial_id": trial_id}))
+            news = {**result["progress"], "trial_id": member.id}
+            self.session.audience.progress(Progress(**news))
         elif EPOCH in result:
             self.session.rung(number, result[EPOCH], sign_of(self.session.spec) * result[VALUE])
+
+    def _ended_changed(self, member: PlannedTrial, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Write down that the trial which a member was begun as will not be trained any more.
+
+        Returns:
+            The trial's row: the new one, or its result where another driver has run it.
+        """
+        context, cause = self.session.context, str(row["cause"])
+        lease = claim(context.store, member.id, owner=context.owner)
+        if lease is None:
+            return {**row, "id": member.id}  # somebody runs it and will write its row
+        with lease:
+            if row["status"] == STOPPED:
+                return record_stop(member, context, cause, 1)
+            trace = str(row["traceback"])
+            return record_failure(context, failed_row(member, context, cause, trace, 1))
 
     def complete(self, config: Mapping[str, Any]) -> None:
         """Its row has come before."""
@@ -177,22 +171,23 @@ class _Driver:
         """A member's process died more often than it is restarted."""
         number = self._numbers.setdefault(name, config["member"]["number"])
         cause = "the member's process died (killed, or out of memory)"
-        row = failed_row(self.members[number].trial, self.session.context, cause, trace, 1)
-        self.session.ended(number, row)
+        trial, context = self.members[number].trial, self.session.context
+        row = failed_row(trial, context, cause, trace, trial.retries + 1)
+        self.session.ended(number, record_failure(context, row))
 
 
 def run_member(config: dict[str, Any], ground: Ground, context: RunContext) -> None:
     """Tune's trainable: one member, from its beginning or from the state that Tune gives it."""
     from ray import tune
 
-    spec, settings = ground.spec, config["member"]["settings"]
+    spec, member = ground.spec, config["member"]
     given = tune.get_checkpoint()
     state = State()
     if given is not None:
         with given.as_directory() as folder:
             state = State.read(Path(folder))
-    state.take(settings)
-    trial = ground.trial(settings)
+    state.take(member["settings"], member["copy"])
+    trial = ground.trial(member["settings"])
 
     def report(progress: Progress) -> None:
         tune.report({"progress": {**asdict(progress), "node": socket.gethostname()}})
@@ -212,22 +207,25 @@ def run_member(config: dict[str, Any], ground: Ground, context: RunContext) -> N
         else:
             hand_over(trial, context, state)
             rows: list[dict[str, Any]] = []
-            run_job(Job((trial,)), context, report, rows.append)
-            row = rows[-1] if rows else {"status": "failed", "cause": "another driver runs it"}
+            while run_job(Job((trial,)), context, report, rows.append):
+                time.sleep(ELSEWHERE_SECONDS)  # another driver has it
+            row = rows[-1]
     except Exception as error:
         row = failed_row(trial, context, cause_of(error), traceback.format_exc(), 1)
-        if not state.changes:
-            row = record_failure(context, row)
-    tune.report({"row": {name: row.get(name) for name in SENT}})
+        # Whose settings were changed has no trial here: the driver knows which one it was.
+        row = {**row, "id": _id(ground, state)} if state.changes else record_failure(context, row)
+    tune.report({"row": {**news_of(row, spec), "traceback": row.get("traceback")}})
+
+
+def _id(ground: Ground, state: State) -> str:
+    """The id of a changed member: that of its schedule, which no planned trial can have."""
+    return content_id({"study": ground.id, "schedule": state.schedule})
 
 
 def changed_row(
     ground: Ground, trial: PlannedTrial, context: RunContext, state: State, net: nn.Module
 ) -> dict[str, Any]:
-    """Write the row of a member whose settings were changed on the way.
-
-    Its id is that of its schedule, which no planned trial can have.
-    """
+    """Write the row of a member whose settings were changed on the way."""
     metric = ground.spec.metric[0]
     size = len(open_split(context.data, trial.config.eval_split, strict=False))
     value = measure(trial, context, net, metric, size)
@@ -238,7 +236,7 @@ def changed_row(
         **failed_row(
             trial, context, f"population based: settings changed at {noun} {epochs}", "", 1
         ),
-        "id": content_id({"study": ground.id, "schedule": state.schedule}),
+        "id": _id(ground, state),
         "status": STOPPED,
         "sweeps": [ground.sweep.name],
         "labels": [f"schedule {steps}"],

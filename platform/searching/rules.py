@@ -16,16 +16,13 @@ EPOCH, VALUE = "epoch", "value"
 
 
 def make_scheduler(spec: SearchSpec, longest: int) -> TrialScheduler:
-    """Tune's scheduler for a search, which notes whom it has ended.
+    """Tune's scheduler for a search.
 
     Args:
         spec: names the scheduler and its settings; not `pbt`.
         longest: the most epochs of any training.
     """
     from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
-
-    class Asha(AsyncHyperBandScheduler):
-        """Ends a training that is not among the best `1 / reduction` of its rung."""
 
     class Median(MedianStoppingRule):
         """Ends a training whose best value is below the median of the others' means."""
@@ -36,7 +33,7 @@ def make_scheduler(spec: SearchSpec, longest: int) -> TrialScheduler:
     chosen = spec.scheduler
     rule: dict[str, Any] = {"metric": VALUE, "mode": "max", "time_attr": EPOCH}
     if chosen.name == "asha":
-        return Asha(
+        return AsyncHyperBandScheduler(
             **rule, max_t=longest, grace_period=chosen.grace, reduction_factor=chosen.reduction
         )
     if chosen.name == "median":

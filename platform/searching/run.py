@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,9 +15,10 @@ import pyarrow as pa
 
 from camsweep.platform.context import RunContext
 from camsweep.platform.searching.beginnings import lease_name, take_up_lost, warm_start
-from camsweep.platform.searching.journal import journal, journal_name, load
-from camsweep.platform.searching.points import Ground, check_space, longest_training
+from camsweep.platform.searching.journal import journal, journal_name, load, turns
+from camsweep.platform.searching.points import Ground, longest_training
 from camsweep.platform.searching.session import Audience, Session
+from camsweep.platform.searching.spacecheck import check_space
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.leasing.leases import claim
 from camsweep.sweeps.resources import Resources
@@ -62,7 +62,7 @@ def planned_search(ground: Ground, store: Store) -> dict[str, Any]:
         `settings` (of the space), `samples` asked for, `in_study` (samples that are there), and
         `to_run` (those that are left, one training each at most).
     """
-    from camsweep.platform.searching.search import samples_in
+    from camsweep.platform.searching.studies import samples_in
 
     spec = ground.spec
     storage = load(store, ground.id)
@@ -94,6 +94,7 @@ def run_search(
     max_trials: int | None = None,
     time_budget: float | None = None,
     shared: bool = False,
+    wait_for_nodes: float = 0.0,
 ) -> int:
     """Run a search until it has its samples, or no more may be run.
 
@@ -109,6 +110,7 @@ def run_search(
         max_trials: points to run at most; those that the store answers do not count.
         time_budget: seconds.
         shared: other nodes than this one may run trials: Tune's folder is put beside the results.
+        wait_for_nodes: seconds to wait for nodes that have what a trial needs.
 
     Returns:
         How many points were run.
@@ -134,6 +136,7 @@ def run_search(
                 max_trials=max_trials,
                 time_budget=time_budget,
                 shared=True,
+                wait_for_nodes=wait_for_nodes,
             )
     longest = longest_training(ground)
     with _session(ground, context, history, audience) as session:
@@ -145,7 +148,7 @@ def run_search(
 
             search_here(session, longest, reraise=reraise)
         else:
-            _on_ray(session, default, longest, max_concurrent, time_budget, shared)
+            _on_ray(session, default, longest, max_concurrent, shared, wait_for_nodes)
         because = session.search.finished_because
         if because:
             audience.messages.append(f"search   {ground.sweep.name}: ended: {because}")
@@ -179,9 +182,9 @@ def _session(
                 )
             stack.enter_context(whole)
         storage = stack.enter_context(journal(store, ground.id))
-        search = Search(ground, storage, driver, answer)
-        stack.callback(search.lose_all)
         with store.lock(f"begin-{ground.id}"):
+            search = Search(ground, storage, driver, answer, turns(store, ground.id))
+            stack.callback(search.lose_all)
             lost = take_up_lost(search, store)
             known = warm_start(search, history)
         for count, what in ((lost, "points of a dead driver again"), (known, "known points")):
@@ -201,36 +204,27 @@ def _on_ray(
     default: Resources,
     longest: int,
     max_concurrent: int | None,
-    time_budget: float | None,
     shared: bool,
+    wait_for_nodes: float,
 ) -> None:
+    from camsweep.platform.engine.driver import await_room, tune_storage
     from camsweep.platform.engine.environment import described_nodes
-    from camsweep.platform.engine.shapes import how_many, nodes_of, require_room, shape_of
+    from camsweep.platform.engine.shapes import how_many, nodes_of, shape_of
     from camsweep.platform.searching.on_tune import search_on_tune
     from camsweep.platform.searching.population import search_by_population
 
-    ground, store = session.search.ground, session.context.store
+    ground = session.search.ground
     shape = shape_of(ground.sweep.spec.resources, default)
-    require_room(shape, nodes_of(described_nodes()))
+    await_room(shape, wait_for_nodes)
     slots = how_many(shape, nodes_of(described_nodes()))
     slots = min(slots, max_concurrent or slots, ground.spec.samples)
     session.audience.slots = slots
+    left = None  # of the time budget, after the wait
+    if session.deadline is not None:
+        left = max(1.0, session.deadline - session.clock())
     with ExitStack() as stack:
-        if shared:
-            name = f".tune-{session.search.driver}"
-            stack.callback(store.delete_folder, name)
-            storage = store_url(store, name)
-        else:
-            storage = stack.enter_context(tempfile.TemporaryDirectory(prefix="camsweep-tune-"))
+        storage = tune_storage(stack, session.context, shared)
         if session.spec.scheduler.name == "pbt":
-            search_by_population(session, shape, storage, time_budget=time_budget)
+            search_by_population(session, shape, storage, time_budget=left)
         else:
-            search_on_tune(session, longest, shape, storage, slots=slots, time_budget=time_budget)
-
-
-def store_url(store: Store, name: str) -> str:
-    """A folder of the store as a URL or path of its own."""
-    if store.local is not None:
-        return str(store.local / name)
-    address, mark, query = store.url.partition("?")
-    return f"{address.rstrip('/')}/{name}{mark}{query}"
+            search_on_tune(session, longest, shape, storage, slots=slots, time_budget=left)

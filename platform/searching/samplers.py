@@ -1,7 +1,8 @@
 """The four algorithms as Optuna samplers, each drawing from (seed, number of the trial) alone.
 
-So a search that was stopped goes on as if it had not been, and two drivers of one study do not
-draw the same points. The study holds everything else that an algorithm needs to know.
+So a search that was stopped goes on as if it had not been. The study holds everything else that an
+algorithm needs to know. Two draws of the same number would be the same point: drivers of one study
+draw one by one (`journal.turns`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ if TYPE_CHECKING:
 
 #: NSGA-II: members of a generation, as a share of all samples.
 GENERATIONS = 8
-POPULATION = (8, 50)
+MEMBERS = (8, 50)
 
 
-def make_sampler(spec: SearchSpec, number: int) -> BaseSampler:
+def population_of(samples: int) -> int:
+    """NSGA-II's members of a generation, by the samples that a study is begun with."""
+    low, high = MEMBERS
+    return min(high, max(low, samples // GENERATIONS))
+
+
+def make_sampler(spec: SearchSpec, number: int, population: int) -> BaseSampler:
     """The sampler of one draw.
 
     Args:
         spec: algorithm, space and seed.
         number: of the trial that is drawn.
+        population: NSGA-II's members of a generation; the same for all draws of a study.
     """
     from optuna import samplers
 
@@ -32,9 +40,7 @@ def make_sampler(spec: SearchSpec, number: int) -> BaseSampler:
     if spec.algorithm == "random":
         return samplers.RandomSampler(seed)
     if spec.algorithm == "nsga2":
-        low, high = POPULATION
-        size = min(high, max(low, spec.samples // GENERATIONS))
-        return samplers.NSGAIISampler(population_size=size, seed=seed)
+        return samplers.NSGAIISampler(population_size=population, seed=seed)
     if spec.algorithm == "cmaes":
         from camsweep.platform.searching.cma import CmaSampler
 

@@ -6,15 +6,17 @@ None of them is needed: each is an extra to install, asked for by one key (`trac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from camsweep.platform.notify import warn
 from camsweep.platform.trackers.facts import Backend, Find
-from camsweep.platform.trackers.listener import TrackerListener, say
+from camsweep.platform.trackers.listener import TrackerListener
 from camsweep.shards.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from camsweep.sweeps.spec import Sweep
     from camsweep.sweeps.store import Store
 
 #: By name: the package it needs, and what its value is.
@@ -58,11 +60,34 @@ def check_tracks(wanted: Mapping[str, str], where: str = "track") -> None:
             raise InputError(f"{where} {name}: empty; give {TRACKERS[name][1]}")
 
 
+def tracks_of(sweeps: Iterable[Sweep], over: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The trackers of a run: those that its sweep files name, and the command line's over them.
+
+    Args:
+        sweeps: the run's.
+        over: of `parse_tracks`.
+
+    Raises:
+        InputError: a file names an unknown tracker or gives it nothing, or two files want the same
+            tracker elsewhere.
+    """
+    found = dict(over or {})
+    for sweep in sweeps:
+        check_tracks(sweep.spec.track, f"{sweep.path}: track")
+        for name, value in sweep.spec.track.items():
+            if name not in (over or {}) and found.setdefault(name, value) != value:
+                raise InputError(
+                    f"{sweep.path}: track.{name}: {value}, but another sweep of this run says "
+                    f"{found[name]}; run them apart, or give --track {name}=..."
+                )
+    return found
+
+
 def make_trackers(
     wanted: Mapping[str, str],
     find: Find,
     store: Store | None = None,
-    warn: Callable[[str], None] = say,
+    warn: Callable[[str], None] = warn,
 ) -> list[TrackerListener]:
     """The listeners of a run's monitor, one a tracker.
 

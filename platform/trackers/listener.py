@@ -7,13 +7,13 @@ error in the tracker's package costs one warning.
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from camsweep.platform.context import Progress
+from camsweep.platform.notify import warn
 from camsweep.platform.trackers.facts import Backend, Find, TrialFacts, ended_of, facts_of
 from camsweep.sweeps.store import Store
 
@@ -27,11 +27,6 @@ STALLED_SECONDS = 30.0
 CLOSING_SECONDS = 300.0
 
 
-def say(line: str) -> None:
-    """Print a warning."""
-    print(f"camsweep: {line}", file=sys.stderr)
-
-
 class TrackerListener:
     """Hands a run's events to one tracker. Methods return at once and may be called anywhere.
 
@@ -43,7 +38,7 @@ class TrackerListener:
     """
 
     def __init__(
-        self, backend: Backend, find: Find, store: Store | None, warn: Callable[[str], None] = say
+        self, backend: Backend, find: Find, store: Store | None, warn: Callable[[str], None] = warn
     ) -> None:
         self._backend, self._find, self._store, self._warn = backend, find, store, warn
         self._events: queue.Queue[Callable[[], object]] = queue.Queue(WAITING)

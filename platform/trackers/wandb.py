@@ -13,7 +13,7 @@ from camsweep.shards.errors import InputError
 #: Set where the user has not, while nothing may go over the network.
 ENVIRONMENT = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
 #: Nothing printed, none of the driver's output, code or load recorded: a run is a trial's.
-QUIET = {
+QUIET: dict[str, Any] = {
     "silent": True,
     "console": "off",
     "disable_git": True,
@@ -63,13 +63,7 @@ class Backend:
             config={"method": trial.method, "seed": trial.seed, **trial.config, "trial": trial.id},
             resume="allow",
             reinit="create_new",  # several trials run at a time
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                disable_git=True,
-                disable_code=True,
-                x_disable_stats=True,
-            ),
+            settings=wandb.Settings(**QUIET),
         )
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
