@@ -172,7 +172,7 @@ def test_threads_are_part_of_the_training() -> None:
 
 def test_a_shared_training_is_estimated_once() -> None:
     row = {"status": "done", "profile": "embedded", "method": "cam", "config.patches": None}
-    row |= {"seconds.train": 8.0, "seconds.evaluate": 2.0, "id": "x"}
+    row |= {"seconds.train": 8.0, "seconds.evaluate": 2.0, "id": "x", "config.backbone": "small"}
     history = trial_table(row)
     arms = "{all: {}, one: {scales: [1.0]}}"
     sweep = Sweep(

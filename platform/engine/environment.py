@@ -12,10 +12,12 @@ from camsweep.shards.node.cores import usable_cores
 
 #: Handed down to Ray's workers, where the user has not set them: no loggers that write beside our
 #: tables, no calls home, no chatter. One malloc arena: Ray starts many threads, and each thread's
-#: own arena would keep what a trial has freed.
+#: own arena would keep what a trial has freed. Ctrl-C is ours: Tune's handler would let slots go on
+#: to their next jobs until it has come around.
 ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
