@@ -59,11 +59,13 @@ trap cleanup EXIT
 
 # The time limit is near, or somebody with more right wants the nodes: stop, and queue again.
 again=
+# shellcheck disable=SC2329  # by trap, below
 interrupt() {
     if [ -n "$driver" ]; then
         kill -INT "$driver" 2>/dev/null || true
     fi
 }
+# shellcheck disable=SC2329
 requeue() {
     again=yes
     interrupt
