@@ -227,9 +227,8 @@ class _Run:
         return slots_at_a_time(shapes, self.where.max_concurrent)
 
     def _spent(self) -> bool:
-        left = self._seconds_left()
         trials = self.where.max_trials
-        return (left is not None and left <= 0) or (trials is not None and self.begun >= trials)
+        return self._spent_time() or (trials is not None and self.begun >= trials)
 
     def _seconds_left(self) -> float | None:
         return None if self.deadline is None else self.deadline - time.monotonic()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from camsweep.shards.places.files import write_whole
 from camsweep.sweeps.leasing.processes import Process, this_process
 
 #: A temporary file this old is nobody's any more, wherever its writer was.
@@ -34,24 +35,7 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: no room or no permission; its `filename` is the file.
     """
-    temporary = path.with_name(temporary_name())
-    try:
-        try:
-            handle = temporary.open("xb")
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = temporary.open("xb")
-        with handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        # A full disk shows while writing or at fsync, where the error carries no name.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_whole(path, data, temporary_name())
 
 
 def remove_leftovers(folder: Path) -> int:

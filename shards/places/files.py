@@ -13,13 +13,18 @@ from typing import BinaryIO
 from filelock import FileLock
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, temporary: str | None = None) -> None:
     """Write a local file whole or not at all, its folder made where it is missing.
+
+    Args:
+        path: the file.
+        data: its content.
+        temporary: the name that it has beside `path` while it is written; a new one by default.
 
     Raises:
         OSError: no room or no permission; its `filename` is the file.
     """
-    _whole(path, lambda stream: stream.write(data))
+    _whole(path, lambda stream: stream.write(data), temporary)
 
 
 def copy_whole(source: Path, path: Path) -> None:
@@ -61,11 +66,15 @@ def locked(path: Path) -> Iterator[bool]:
             lock.release()
 
 
-def _whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def _whole(path: Path, fill: Callable[[BinaryIO], object], name: str | None = None) -> None:
+    temporary = path.with_name(name or f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
+        try:
+            opened = temporary.open("xb")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = temporary.open("xb")
+        with opened as handle:
             fill(handle)
             handle.flush()
             os.fsync(handle.fileno())
