@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from camsweep.reports.artefacts import Filled, Line, Value
+from camsweep.reports.exhibit import Exhibit, Grid
 from camsweep.reports.leaderboard import Entry, Leaderboard
 from camsweep.reports.markup import Html, join, script_json, tag
 from camsweep.reports.measure import Estimate
@@ -14,13 +15,10 @@ from camsweep.reports.spec import ContrastSpec
 from camsweep.reports.text import (
     BLANK,
     METRIC_TITLES,
-    Grid,
     against_paper,
     bounds,
-    caption,
     duration,
     failure,
-    grid,
     leaderboard_caption,
     memory,
     percent,
@@ -174,21 +172,20 @@ def notes(filled: Filled) -> Html | None:
     return tag("div", *blocks, class_="notes") if any(blocks) else None
 
 
-def artefact_card(filled: Filled, figure_json: str | None, tiles: Pictures | None) -> Html:
-    """The card of an artefact: its figure, table or pictures, and what stands under it."""
-    spec = filled.spec
+def exhibit_card(exhibit: Exhibit) -> Html:
+    """The card of an exhibit: its figures, its table or pictures, and what stands under it."""
     content: list[Html | None] = []
-    if figure_json is not None:
-        content.append(plot(spec.id, figure_json))
-        numbers = tag("details", tag("summary", "The numbers"), plain_table(grid(filled)))
-        content.append(numbers)
-    elif filled.lines:
-        content.append(table(filled))
-    elif tiles is not None:
-        content.append(picture_grid(tiles))
-    else:
-        content.append(tag("p", "No pictures are stored for these trials.", class_="caption"))
-    return card(spec.id, spec.number, spec.title, caption(filled), *content, notes(filled))
+    # Pictures are shown as tiles; their figure is for files.
+    for drawn in exhibit.figures if not _is_pictures(exhibit) else ():
+        if len(exhibit.figures) > 1:
+            content.append(tag("h3", drawn.title))
+        content.append(plot(exhibit.file_name(drawn.name), drawn.figure.to_json()))
+    content.append(exhibit.body)
+    return card(exhibit.id, exhibit.number, exhibit.title, exhibit.caption, *content, exhibit.notes)
+
+
+def _is_pictures(exhibit: Exhibit) -> bool:
+    return exhibit.body is not None and exhibit.body.startswith('<div class="pictures"')
 
 
 def picture_grid(tiles: Pictures) -> Html:

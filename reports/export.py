@@ -9,10 +9,10 @@ import math
 from typing import Any
 
 from camsweep.reports.artefacts import Filled
+from camsweep.reports.exhibit import Grid, Records
 from camsweep.reports.leaderboard import Leaderboard
 from camsweep.reports.measure import Estimate
 from camsweep.reports.spec import paper
-from camsweep.reports.text import Grid
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -160,16 +160,16 @@ def board_records(board: Leaderboard) -> list[dict[str, Any]]:
     ]
 
 
-def csv_text(records: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    """Records as CSV with these columns; lists are joined by semicolons.
+def csv_text(records: Records) -> str:
+    """Records as CSV; lists are joined by semicolons.
 
     Text that a spreadsheet would run as a formula is quoted with an apostrophe.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer = csv.DictWriter(out, records.columns, lineterminator="\n")
     writer.writeheader()
-    for record in records:
-        writer.writerow({name: _csv_cell(record.get(name)) for name in columns})
+    for record in records.rows:
+        writer.writerow({name: _csv_cell(record.get(name)) for name in records.columns})
     return out.getvalue()
 
 

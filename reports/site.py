@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib import resources
 
-from camsweep.reports.artefacts import Filled
-from camsweep.reports.cards import anchor
-from camsweep.reports.load import Selection, Trial
+from camsweep.reports.cards import anchor, exhibit_card, leaderboard_card
+from camsweep.reports.exhibit import Exhibit
+from camsweep.reports.load import Trial
 from camsweep.reports.markup import Html, join, raw, tag
+from camsweep.reports.report import Report
 from camsweep.reports.spec import paper
 from camsweep.reports.text import counted
 
@@ -21,15 +21,21 @@ _POLICY = (
 )
 
 
+#: Pages that are no paper's.
+PAGES = {
+    "training": "Training",
+    "searches": "Searches",
+    "ablate": "Ablation designs",
+    "own": "Your own sweeps",
+}
+
+
 @dataclass(frozen=True)
 class Facts:
-    """Where the report comes from, for its footer."""
+    """How the report was made, for its footer; nothing that differs between two runs alike."""
 
-    store: str
     command: str
-    made: datetime
     version: str
-    resamples: int
 
 
 def _own(name: str) -> Html:
@@ -51,16 +57,17 @@ def _commits(trials: Sequence[Trial]) -> str:
     return _list(f"{t.commit[:12]}{' (with local changes)' if t.dirty else ''}" for t in trials)
 
 
-def _header(selection: Selection, variants: int, artefacts: Sequence[Filled]) -> Html:
+def _header(report: Report) -> Html:
+    selection = report.selection
     failed = sum(not t.done for t in selection.trials)
     # Rows that no command can fill yet (another method's, published only) leave no hole behind.
-    whole = sum(not any(h.command for h in f.holes) and not f.failed for f in artefacts)
+    whole = sum(not e.holes and not e.failed for e in report.exhibits)
     tiles = [
         ("trials done", len(selection.trials) - failed),
         ("failed", failed),
-        ("method variants", variants),
+        ("method variants", len(report.board.entries)),
         ("seeds", len({t.seed for t in selection.trials})),
-        ("artefacts complete", f"{whole} of {len(artefacts)}"),
+        ("artefacts complete", f"{whole} of {len(report.exhibits)}"),
     ]
     others = None
     if selection.others:
@@ -85,20 +92,26 @@ def _header(selection: Selection, variants: int, artefacts: Sequence[Filled]) ->
     )
 
 
-def _contents(artefacts: Sequence[Filled], more: Sequence[tuple[str, str]]) -> Html:
+def page_title(name: str) -> str:
+    """How a page is called: the paper's short name, else its own."""
+    if name in ("training", "searches", "ablate", "own"):
+        return PAGES[name]
+    return paper(name).title.split(":")[0]
+
+
+def _contents(exhibits: Sequence[Exhibit]) -> Html:
     parts = [
         tag("h2", "Overview"),
         tag("ul", tag("li", tag("a", "Leaderboard", href="#leaderboard"))),
     ]
-    for name in dict.fromkeys(f.spec.paper for f in artefacts):
+    for name in dict.fromkeys(e.page for e in exhibits):
         links = [
-            tag("li", tag("a", f.spec.number, tag("small", f.spec.title), href=_link(f.spec.id)))
-            for f in artefacts
-            if f.spec.paper == name
+            tag("li", tag("a", e.number, tag("small", e.title), href=_link(e.id)))
+            for e in exhibits
+            if e.page == name
         ]
-        parts += [tag("h2", paper(name).title.split(":")[0]), tag("ul", *links)]
-    links = [tag("li", tag("a", title, href=_link(place))) for place, title in more]
-    links.append(tag("li", tag("a", "Where this comes from", href="#provenance")))
+        parts += [tag("h2", page_title(name)), tag("ul", *links)]
+    links = [tag("li", tag("a", "Where this comes from", href="#provenance"))]
     parts += [tag("h2", "More"), tag("ul", *links)]
     return tag("nav", *parts, aria_label="contents")
 
@@ -121,12 +134,13 @@ def _damage(trials: Sequence[Trial]) -> list[tuple[str, str]]:
     return [("damaged data", words)]
 
 
-def _footer(selection: Selection, facts: Facts) -> Html:
+def _footer(report: Report, facts: Facts) -> Html:
+    selection = report.selection
     trials = selection.trials
     devices = _list(t.device for t in trials)
     versions = _list(f"{name} {number}" for t in trials for name, number in t.versions.items())
     rows = [
-        ("store", facts.store),
+        ("store", report.store),
         ("data set", f"{selection.data_name}, digest {selection.data_digest}"),
         ("profile", selection.profile),
         ("commit of the trials", _commits(trials)),
@@ -136,11 +150,11 @@ def _footer(selection: Selection, facts: Facts) -> Html:
         ("trials started with", _list(t.command for t in trials)),
         ("report made with", join(tag("code", facts.command), f" (camsweep {facts.version})")),
         *_damage(trials),
-        ("made", facts.made.strftime("%Y-%m-%d %H:%M UTC")),
+        ("newest result", _newest(trials)),
         (
             "intervals",
             "95 % two-level bootstrap over seeds and images "
-            f"({facts.resamples} resamples) of IoU from summed pixel counts, the seeds' part "
+            f"({report.resamples} resamples) of IoU from summed pixel counts, the seeds' part "
             "widened by Student's t for their small number; background thresholds as chosen by "
             "each trial.",
         ),
@@ -150,26 +164,17 @@ def _footer(selection: Selection, facts: Facts) -> Html:
     return tag("footer", inner, id="provenance")
 
 
-def page(
-    selection: Selection,
-    artefacts: Sequence[Filled],
-    cards: Sequence[Html],
-    more: Sequence[tuple[str, str]],
-    facts: Facts,
-    variants: int,
-    plotly_js: str | None,
-) -> str:
-    """The page as text.
+def _newest(trials: Sequence[Trial]) -> str:
+    """When the newest trial ended: the time of the page itself would differ from run to run."""
+    newest = max((t.finished for t in trials if t.finished), default=None)
+    return newest.strftime("%Y-%m-%d %H:%M UTC") if newest else "not recorded"
 
-    Args:
-        selection: which trials it is about.
-        artefacts: the filled artefacts, in the order of the cards after the leaderboard.
-        cards: everything between contents and footer.
-        more: (anchor, title) of the cards after the artefacts.
-        facts: for the footer.
-        variants: how many method variants the leaderboard ranks.
-        plotly_js: plotly's script, once, or None where no card has a figure.
-    """
+
+def page(report: Report, facts: Facts) -> str:
+    """The page as text; the same for the same report and facts."""
+    from plotly.offline import get_plotlyjs
+
+    selection = report.selection
     title = f"camsweep report: {selection.profile}, {selection.data_name}"
     head = tag(
         "head",
@@ -179,10 +184,10 @@ def page(
         tag("title", title),
         tag("style", _own("page.css")),
     )
+    cards = [leaderboard_card(report.board), *map(exhibit_card, report.exhibits)]
     scripts = None
-    if plotly_js is not None:
-        scripts = join(tag("script", raw(plotly_js)), tag("script", _own("page.js")))
-    layout = tag("div", _contents(artefacts, more), tag("main", *cards), class_="layout")
-    header = _header(selection, variants, artefacts)
-    body = tag("body", header, layout, _footer(selection, facts), scripts)
+    if any(e.figures for e in report.exhibits):
+        scripts = join(tag("script", raw(get_plotlyjs())), tag("script", _own("page.js")))
+    layout = tag("div", _contents(report.exhibits), tag("main", *cards), class_="layout")
+    body = tag("body", _header(report), layout, _footer(report, facts), scripts)
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from camsweep.reports import seeded
 from camsweep.reports.artefacts import OTHER_SETTINGS, Filled, Line, Value
+from camsweep.reports.exhibit import Grid
 from camsweep.reports.leaderboard import ESTIMATED, LEVEL, TESTED, Leaderboard
 from camsweep.reports.load import Trial
 from camsweep.reports.measure import Estimate
@@ -24,17 +24,6 @@ METRIC_TITLES = {
     "background_iou": "background IoU",
     "foreground_iou": "foreground IoU",
 }
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table as text: ``headers [K]``, ``rows [N][K]``, a caption and notes below it."""
-
-    title: str
-    caption: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 def percent(fraction: float) -> str:

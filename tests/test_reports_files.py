@@ -21,6 +21,7 @@ from camsweep.platform.cli.leaderboard import leaderboard as leaderboard_command
 from camsweep.platform.cli.report import report as report_command
 from camsweep.reports import export, images
 from camsweep.reports.build import Request, build, parse_formats
+from camsweep.reports.exhibit import Records
 from camsweep.reports.markup import Html, script_json, tag
 from camsweep.reports.pictures import colour_mask, overlay
 from camsweep.shards.errors import InputError
@@ -288,9 +289,9 @@ def test_markup_escapes_everything_that_is_not_markup() -> None:
 
 
 def test_csv_cells_are_no_formulas() -> None:
-    assert export.csv_text([{"a": "=1+1", "b": 2.5, "c": ["x", "y"]}], ("a", "b", "c")) == (
-        "a,b,c\n'=1+1,2.5,x; y\n"
-    )
+    assert export.csv_text(
+        Records(("a", "b", "c"), [{"a": "=1+1", "b": 2.5, "c": ["x", "y"]}])
+    ) == ("a,b,c\n'=1+1,2.5,x; y\n")
 
 
 def test_picture_tiles() -> None:

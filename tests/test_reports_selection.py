@@ -16,13 +16,14 @@ from camsweep.platform.cli.quickstart import quickstart
 from camsweep.reports import figures
 from camsweep.reports import leaderboard as ranking
 from camsweep.reports.artefacts import Filled, fill
-from camsweep.reports.build import Request, _training, build
+from camsweep.reports.build import Request, build
 from camsweep.reports.cells import fits, gather, one_overrides
 from camsweep.reports.commands import QUICKSTART_OUT, Started, run_command, started
 from camsweep.reports.load import Selection, choose, read_pictures, read_trials, settings_text
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
 from camsweep.reports.pictures import pictures
+from camsweep.reports.report import training
 from camsweep.reports.spec import PicturesSpec, shipped
 from camsweep.reports.text import grid, leaderboard_caption, leaderboard_grid, notes
 from camsweep.sweeps.results import load_trials
@@ -344,7 +345,9 @@ def test_training_epochs_are_whole_and_start_at_one(tmp_path: Path) -> None:
     store = make(tmp_path)
     selection = selection_of(store)
     board = ranking.leaderboard(selection, Measurements(store, selection.trials, resamples=20))
-    figure = _training(board, store)
+    shown = training(board, store)
+    assert shown is not None
+    figure = shown.figures[0].figure
     assert figure is not None
     assert list(figure.data[0].x) == [1, 2, 3, 4, 5, 6]
     assert figure.layout.xaxis.dtick == 1

@@ -37,6 +37,7 @@ def leaderboard(
     """
     from camsweep.reports import export
     from camsweep.reports.build import rank
+    from camsweep.reports.exhibit import Records
     from camsweep.reports.text import leaderboard_grid
     from camsweep.shards.errors import InputError, nearest
 
@@ -49,7 +50,7 @@ def leaderboard(
     texts = {
         "md": lambda: export.markdown(leaderboard_grid(board)),
         "tex": lambda: export.latex(leaderboard_grid(board), "leaderboard"),
-        "csv": lambda: export.csv_text(export.board_records(board), export.RANKED),
+        "csv": lambda: export.csv_text(Records(export.RANKED, export.board_records(board))),
         "json": lambda: export.json_text(export.board_records(board)),
     }
     typer.echo(texts[form](), nl=False)
