@@ -158,8 +158,12 @@ def _pictures(
     for what, name in (("map", headline), ("raw", "raw")):
         # The strongest class alone: what a picture shows, at a twentieth of the size.
         shown = torch.zeros(1, *mask.shape)
+        winner = torch.zeros(1, *mask.shape, dtype=torch.uint8)
         front = maps[name]["all"].foreground()
         if front.classes:
-            shown = front.values.amax(0, keepdim=True)
+            shown, place = front.values.max(0, keepdim=True)
+            index_of = torch.tensor(front.classes, dtype=torch.uint8, device=place.device)
+            winner = torch.where(shown > 0, index_of[place], 0)
         pictures[f"{key}/{what}"] = (shown.clamp(0, 1) * 255).round().to(torch.uint8)
+        pictures[f"{key}/{what}_class"] = winner
     return pictures

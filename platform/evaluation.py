@@ -35,7 +35,8 @@ class Evaluation:
         keys: the keys of the images that were read, N.
         pictures: uint8 tensors of the first images, by `KEY/image` [H, W, 3], `KEY/mask` [H, W] and
             `KEY/map` [1, H, W], the strongest foreground class at each pixel of the final map, and
-            `KEY/raw` [1, H, W], the same of the raw map.
+            `KEY/raw` [1, H, W], the same of the raw map; `KEY/map_class` and `KEY/raw_class`
+            [1, H, W] are that class's index, 0 where no class has a score.
     """
 
     thresholds: npt.NDArray[np.float32]

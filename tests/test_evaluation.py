@@ -139,9 +139,35 @@ def test_the_floor_is_the_better_of_nothing_and_everything(both: Any) -> None:
 
 def test_pictures_keep_the_final_and_the_raw_map(both: Any) -> None:
     pictures = both[0].pictures
-    assert {name.split("/")[1] for name in pictures} == {"image", "mask", "map", "raw"}
+    kinds = {"image", "mask", "map", "map_class", "raw", "raw_class"}
+    assert {name.split("/")[1] for name in pictures} == kinds
     assert pictures["i0/map"].shape == pictures["i0/raw"].shape == (1, 24, 24)
     assert not torch.equal(pictures["i0/map"], pictures["i0/raw"])
+
+
+def test_pictures_tell_the_strongest_class_of_each_pixel(both: Any) -> None:
+    reader = Reader()
+    for index, key in enumerate(reader.keys):
+        present = set((np.flatnonzero(reader.labels[index]) + 1).tolist())
+        for what in ("map", "raw"):
+            score = both[0].pictures[f"{key}/{what}"]
+            winner = both[0].pictures[f"{key}/{what}_class"]
+            assert winner.shape == score.shape
+            assert winner.dtype == torch.uint8
+            assert set(winner.unique().tolist()) - {0} == present
+            assert (winner[score > 0] > 0).all()
+    # The counts at the best threshold are those of the labels that the pictures tell, but for
+    # pixels within the half step that a score of 256 steps leaves open.
+    evaluation = both[1]
+    threshold = float(evaluation.thresholds[evaluation.best])
+    score = np.stack([evaluation.pictures[f"{k}/map"][0].numpy() for k in reader.keys])
+    winner = np.stack([evaluation.pictures[f"{k}/map_class"][0].numpy() for k in reader.keys])
+    said = np.where(score > 255 * threshold, winner, 0)
+    near = np.abs(score - 255 * threshold) <= 0.5
+    keep = reader.masks != 255
+    hits = np.array([((said == c) & (reader.masks == c) & keep).sum() for c in range(4)])
+    off = np.abs(hits - evaluation.images.sum(axis=0)[:, 0])
+    assert off.sum() <= 2 * (near & keep).sum()
 
 
 def test_an_images_counts_are_kept_for_the_classes_that_have_any() -> None:
