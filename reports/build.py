@@ -8,14 +8,11 @@ from importlib import metadata
 from pathlib import Path
 
 from camsweep.reports import export, images, site
-from camsweep.reports.exhibit import Exhibit, Records
-from camsweep.reports.leaderboard import Leaderboard, leaderboard
-from camsweep.reports.measure import Measurements
-from camsweep.reports.report import RESAMPLES, Report, Say, assemble, chosen
-from camsweep.reports.text import leaderboard_grid
+from camsweep.reports.board.showing import board_exhibit
+from camsweep.reports.exhibit import Exhibit
+from camsweep.reports.report import RESAMPLES, Report, Say, assemble
 from camsweep.shards.errors import InputError, nearest
 from camsweep.shards.places.files import write_whole
-from camsweep.sweeps.repeats import load_repeats
 
 FORMATS = ("html", "png", "svg", "pdf", "tex", "md", "csv")
 
@@ -69,16 +66,6 @@ def write(path: Path, content: str | bytes) -> None:
     write_whole(path, content.encode("utf-8") if isinstance(content, str) else content)
 
 
-def board_exhibit(board: Leaderboard) -> Exhibit:
-    """The leaderboard as an exhibit, for the formats that are files of their own."""
-    text = leaderboard_grid(board)
-    numbers = Records(export.RANKED, export.board_records(board))
-    return Exhibit(
-        "leaderboard", "leaderboard", "", "Leaderboard", text.caption,
-        grids=(("", text),), records=(("", numbers),),
-    )  # fmt: skip
-
-
 def _write_tables(out: Path, shown: Sequence[Exhibit], formats: Sequence[str]) -> list[Path]:
     written = []
     for exhibit in shown:
@@ -113,30 +100,6 @@ def _write_images(
     except images.BrowserMissingError as error:
         say(f"images: {error}")
     return written
-
-
-def rank(
-    store: str,
-    metric: str = "miou",
-    profile: str | None = None,
-    data: str | None = None,
-    say: Say = print,
-) -> Leaderboard:
-    """The leaderboard of a store.
-
-    Args:
-        store: path or URL.
-        metric: a metric column, higher is better.
-        profile: a profile's name, or None for the one with most trials.
-        data: the beginning of a data digest, or None.
-        say: gets one line for each other profile and data set that the store holds.
-
-    Raises:
-        InputError: no such store, profile, data set or metric.
-    """
-    opened, selection = chosen(store, profile, data, say)
-    measurements = Measurements(opened, selection.trials)
-    return leaderboard(selection, measurements, metric, load_repeats(opened))
 
 
 def build(request: Request, say: Say = print) -> list[Path]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from camsweep.reports.artefacts import Filled, Line, Value
+from camsweep.reports.board.ranking import Entry, Leaderboard
+from camsweep.reports.board.text import leaderboard_caption, ranks
 from camsweep.reports.exhibit import Exhibit, Grid
-from camsweep.reports.leaderboard import Entry, Leaderboard
 from camsweep.reports.markup import Html, join, script_json, tag
 from camsweep.reports.measure import Estimate
 from camsweep.reports.pictures import Pictures, data_uri
@@ -19,11 +20,9 @@ from camsweep.reports.text import (
     bounds,
     duration,
     failure,
-    leaderboard_caption,
     memory,
     percent,
     published,
-    ranks,
     remarks,
     scaled,
     shape_lines,

@@ -10,7 +10,6 @@ from typing import Any
 
 from camsweep.reports.artefacts import Filled
 from camsweep.reports.exhibit import Grid, Records
-from camsweep.reports.leaderboard import Leaderboard
 from camsweep.reports.measure import Estimate
 from camsweep.reports.spec import paper
 
@@ -117,47 +116,6 @@ TIDY = (
     "effect_mean", "effect_low", "effect_high", "seeds", "images", "profile", "data",
     "data_digest", "settings", "comparable",
 )  # fmt: skip
-
-
-RANKED = (
-    "rank", "variant", "metric", "mean", "low", "high", "tied", "background_iou", "foreground_iou",
-    "seeds", "train_seconds", "images_per_second", "peak_memory_bytes", "parameters", "labels",
-    "no_skill_floor", "repeated_trials", "repeats_differing", "repeat_spread", "profile", "data",
-    "data_digest",
-)  # fmt: skip
-
-
-def board_records(board: Leaderboard) -> list[dict[str, Any]]:
-    """One record an entry of the leaderboard; numbers in percent, seconds, bytes."""
-
-    def finite(value: float) -> float | None:
-        return None if math.isnan(value) else value
-
-    return [
-        {
-            "rank": e.rank,
-            "variant": e.name,
-            "metric": board.metric,
-            **{"mean": None, "low": None, "high": None, **_numbers(e.estimate)},
-            "tied": list(e.tied),
-            "background_iou": 100 * e.background.mean if e.background else None,
-            "foreground_iou": 100 * e.foreground.mean if e.foreground else None,
-            "seeds": len(e.trials),
-            "train_seconds": finite(e.train_seconds),
-            "images_per_second": finite(e.images_per_second),
-            "peak_memory_bytes": finite(e.peak_memory),
-            "parameters": finite(e.parameters),
-            "labels": list(e.labels),
-            "no_skill_floor": finite(100 * board.floor),
-            "repeated_trials": e.repeated.trials if e.repeated else 0,
-            "repeats_differing": e.repeated.differing if e.repeated else 0,
-            "repeat_spread": 100 * e.repeated.spread if e.repeated else None,
-            "profile": board.selection.profile,
-            "data": board.selection.data_name,
-            "data_digest": board.selection.data_digest,
-        }
-        for e in board.entries
-    ]
 
 
 def csv_text(records: Records) -> str:

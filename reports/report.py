@@ -9,8 +9,8 @@ import numpy as np
 
 from camsweep.reports import figures
 from camsweep.reports.artefacts import available, fill
+from camsweep.reports.board.ranking import Leaderboard, leaderboard
 from camsweep.reports.exhibit import Drawn, Exhibit
-from camsweep.reports.leaderboard import Leaderboard, leaderboard
 from camsweep.reports.load import (
     Selection,
     choose,

@@ -19,10 +19,12 @@ from camsweep.platform.execute import Outcome, Where, execute
 from camsweep.platform.prepare import Prepared, Request, prepare
 from camsweep.platform.repeat import Audit, audit, lines, scratch_folder
 from camsweep.reports import export
+from camsweep.reports.board.ofstore import rank
+from camsweep.reports.board.records import board_records
+from camsweep.reports.board.text import leaderboard_caption, leaderboard_grid
 from camsweep.reports.build import Request as ReportRequest
-from camsweep.reports.build import build, rank
+from camsweep.reports.build import build
 from camsweep.reports.repeated import MARK, points, repeated
-from camsweep.reports.text import leaderboard_caption, leaderboard_grid
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.plan import make_plan
 from camsweep.sweeps.recorded import planned_again
@@ -339,7 +341,7 @@ def test_the_leaderboard_flags_what_was_not_reproducible(shown: Store) -> None:
     assert [row[-1] for row in grid.rows[:3]] == [
         "1 of 2 trials differs by up to 0.42", "1 trial, identical", "–",
     ]  # fmt: skip
-    records = export.board_records(board)
+    records = board_records(board)
     assert [r["repeated_trials"] for r in records[:3]] == [2, 1, 0]
     assert records[0]["repeats_differing"] == 1
     assert records[0]["repeat_spread"] == pytest.approx(0.42)

@@ -12,14 +12,15 @@ import pytest
 import synthetic_store as synthetic
 
 from camsweep.reports.artefacts import Filled, fill
+from camsweep.reports.board.ranking import Leaderboard, leaderboard
+from camsweep.reports.board.records import board_records
+from camsweep.reports.board.text import leaderboard_caption, ranks
 from camsweep.reports.cells import gather
-from camsweep.reports.export import board_records
-from camsweep.reports.leaderboard import Leaderboard, leaderboard
 from camsweep.reports.load import Selection, choose, read_trials
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
 from camsweep.reports.spec import paper, read_spec, select, shipped
-from camsweep.reports.text import against_paper, effect, grid, leaderboard_caption, notes, ranks
+from camsweep.reports.text import against_paper, effect, grid, notes
 from camsweep.shards.errors import InputError
 from camsweep.shards.sources.voc import VOC_CLASSES
 from camsweep.sweeps.spec import load_sweep

@@ -14,8 +14,9 @@ import synthetic_store as synthetic
 
 from camsweep.platform.cli.quickstart import quickstart
 from camsweep.reports import figures
-from camsweep.reports import leaderboard as ranking
 from camsweep.reports.artefacts import Filled, fill
+from camsweep.reports.board import ranking
+from camsweep.reports.board.text import leaderboard_caption, leaderboard_grid
 from camsweep.reports.build import Request, build
 from camsweep.reports.cells import fits, gather, one_overrides
 from camsweep.reports.commands import QUICKSTART_OUT, Started, run_command, started
@@ -25,7 +26,7 @@ from camsweep.reports.naming import variant_names
 from camsweep.reports.pictures import pictures
 from camsweep.reports.report import training
 from camsweep.reports.spec import PicturesSpec, shipped
-from camsweep.reports.text import grid, leaderboard_caption, leaderboard_grid, notes
+from camsweep.reports.text import grid, notes
 from camsweep.sweeps.results import load_trials
 from camsweep.sweeps.store import Store
 from camsweep.sweeps.tables import trial_table
@@ -196,7 +197,7 @@ def test_places_beyond_those_tested_say_so(tmp_path: Path, monkeypatch: pytest.M
     board = ranking.leaderboard(selection, measurements)
     assert "not tested" not in str(leaderboard_grid(board))
     monkeypatch.setattr(ranking, "TESTED", 3)
-    monkeypatch.setattr("camsweep.reports.text.TESTED", 3)
+    monkeypatch.setattr("camsweep.reports.board.text.TESTED", 3)
     shown = leaderboard_grid(ranking.leaderboard(selection, measurements))
     column = shown.headers.index("tied")
     assert [row[column] == "not tested" for row in shown.rows] == [False] * 3 + [True] * 2

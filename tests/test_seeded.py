@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from synthetic_store import make
 
-from camsweep.reports.build import Request, build, rank
-from camsweep.reports.text import leaderboard_caption
+from camsweep.reports.board.ofstore import rank
+from camsweep.reports.board.text import leaderboard_caption
+from camsweep.reports.build import Request, build
 from camsweep.sweeps.plan import make_plan
 from camsweep.sweeps.profile import load_profile
 from camsweep.sweeps.results import load_trials

@@ -10,7 +10,7 @@ from camsweep.platform.cli.options import DEFAULT_STORE, StoreUrl
 from camsweep.platform.cli.report import DataChoice, ProfileChoice
 
 if TYPE_CHECKING:
-    from camsweep.reports.leaderboard import Leaderboard
+    from camsweep.reports.board.ranking import Leaderboard
 
 FORMATS = ("table", "md", "tex", "csv", "json")
 
@@ -36,9 +36,10 @@ def leaderboard(
       camsweep leaderboard --store results --metric foreground_iou --format csv > ranks.csv
     """
     from camsweep.reports import export
-    from camsweep.reports.build import rank
+    from camsweep.reports.board.ofstore import rank
+    from camsweep.reports.board.records import RANKED, board_records
+    from camsweep.reports.board.text import leaderboard_grid
     from camsweep.reports.exhibit import Records
-    from camsweep.reports.text import leaderboard_grid
     from camsweep.shards.errors import InputError, nearest
 
     if form not in FORMATS:
@@ -50,8 +51,8 @@ def leaderboard(
     texts = {
         "md": lambda: export.markdown(leaderboard_grid(board)),
         "tex": lambda: export.latex(leaderboard_grid(board), "leaderboard"),
-        "csv": lambda: export.csv_text(Records(export.RANKED, export.board_records(board))),
-        "json": lambda: export.json_text(export.board_records(board)),
+        "csv": lambda: export.csv_text(Records(RANKED, board_records(board))),
+        "json": lambda: export.json_text(board_records(board)),
     }
     typer.echo(texts[form](), nl=False)
 
@@ -61,7 +62,7 @@ def _show(board: Leaderboard) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from camsweep.reports.text import leaderboard_grid
+    from camsweep.reports.board.text import leaderboard_grid
 
     grid = leaderboard_grid(board)
     console = Console()

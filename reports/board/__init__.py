@@ -1,0 +1,1 @@
+"""The leaderboard: variants ranked, what the evidence separates, and their cost."""
