@@ -22,7 +22,6 @@ from camsweep.platform.engine.environment import ray_session
 from camsweep.platform.monitor import Monitor
 from camsweep.platform.searching import changeable
 from camsweep.platform.searching.changeable import explorer
-from camsweep.platform.searching.journal import load
 from camsweep.platform.searching.members import State
 from camsweep.platform.searching.population import _Driver, search_by_population
 from camsweep.platform.searching.run import _session
@@ -31,6 +30,7 @@ from camsweep.sweeps.leasing.leases import claim
 from camsweep.sweeps.plan import make_plan
 from camsweep.sweeps.results import load_trials
 from camsweep.sweeps.search import SearchSpec
+from camsweep.sweeps.studies import load
 
 RATES = {"lr": {"choice": [0.00001, 0.0001, 0.01, 0.03]}}
 PBT: dict[str, Any] = {"scheduler": {"name": "pbt", "images": 4}, "samples": 4, "space": RATES}

@@ -16,14 +16,14 @@ from tiny import build_data, write_profile
 from camsweep.platform.attempts import Job, run_job
 from camsweep.platform.monitor import Monitor
 from camsweep.platform.searching.beginnings import lease_name
-from camsweep.platform.searching.journal import load
 from camsweep.platform.searching.run import _session, planned_search
 from camsweep.platform.searching.rungs import Watch
-from camsweep.platform.searching.studies import DRIVER, study_name
+from camsweep.platform.searching.studies import study_name
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.leasing.leases import claim
 from camsweep.sweeps.plan import make_plan
 from camsweep.sweeps.results import done_ids, is_done, load_trials
+from camsweep.sweeps.studies import DRIVER, load
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,13 @@ from tiny import build_data, write_profile
 from camsweep.platform.engine.environment import ray_session
 from camsweep.platform.engine.shapes import Shape
 from camsweep.platform.monitor import Monitor
-from camsweep.platform.searching.journal import journal, load
+from camsweep.platform.searching.journal import journal
 from camsweep.platform.searching.on_tune import search_on_tune
 from camsweep.platform.searching.search import Search
 from camsweep.platform.searching.session import Session
 from camsweep.platform.searching.studies import study_name
 from camsweep.sweeps.plan import make_plan
+from camsweep.sweeps.studies import load
 
 EPOCHS = 6
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from camsweep.platform.searching.search import Search, values_of
 from camsweep.platform.searching.spaces import distribution, encoded
-from camsweep.platform.searching.studies import DRIVER, LABEL, ORIGIN, TRIAL, give_up
+from camsweep.platform.searching.studies import give_up
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.leasing.leases import claim
 from camsweep.sweeps.search import Point, text_of
 from camsweep.sweeps.store import Store
+from camsweep.sweeps.studies import DRIVER, LABEL, ORIGIN, SEEDS, TRIAL, WARM
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -101,8 +102,8 @@ def warm_start(search: Search, history: pa.Table) -> int:
                 user_attrs={
                     TRIAL: trial.id,
                     LABEL: trial.labels[0],
-                    ORIGIN: "warm start",
-                    "seeds": len(found[key]),
+                    ORIGIN: WARM,
+                    SEEDS: len(found[key]),
                 },
             )
         )

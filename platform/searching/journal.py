@@ -1,4 +1,4 @@
-"""Where a study lives: `studies/<id>.journal` in the store, in Optuna's journal format.
+"""A study's journal open for writing; `sweeps.studies` tells where it lies and how it is read.
 
 On a disk it is written in place, by all drivers that share it. Object storage has no appending:
 there the journal is a file of the cache folder that is fetched first and sent back now and then.
@@ -6,9 +6,7 @@ there the journal is a file of the cache folder that is fetched first and sent b
 
 from __future__ import annotations
 
-import hashlib
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -16,20 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from camsweep.platform.background import every
 from camsweep.shards.errors import InputError
-from camsweep.shards.places.cache import cache_folder
 from camsweep.shards.places.files import write_whole
 from camsweep.sweeps.store import Store
+from camsweep.sweeps.studies import cached, journal_name, open_journal
 
 if TYPE_CHECKING:
     from optuna.storages import JournalStorage
 
 #: Seconds between two uploads of a journal to object storage.
 UPLOAD_SECONDS = 60.0
-
-
-def journal_name(study_id: str) -> str:
-    """The journal's relative file in a store."""
-    return f"studies/{study_id}.journal"
 
 
 @contextmanager
@@ -47,9 +40,9 @@ def journal(store: Store, study_id: str) -> Iterator[JournalStorage]:
     if store.local is not None:
         path = store.local / name
         _prepare(path)
-        yield _open(path)
+        yield open_journal(path)
         return
-    path = _cached(store, study_id)
+    path = cached(store, study_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     if store.exists(name):
         write_whole(path, store.read(name))
@@ -69,7 +62,7 @@ def journal(store: Store, study_id: str) -> Iterator[JournalStorage]:
 
     try:
         with every(UPLOAD_SECONDS, upload):
-            yield _open(path)
+            yield open_journal(path)
     finally:
         upload()
 
@@ -82,23 +75,6 @@ def turns(store: Store, study_id: str) -> Callable[[], AbstractContextManager[An
     if store.local is None:
         return nullcontext
     return lambda: store.lock(f"draw-{study_id}")
-
-
-def load(store: Store, study_id: str) -> JournalStorage | None:
-    """The study's storage for reading, or None where it was never begun."""
-    name = journal_name(study_id)
-    if not store.exists(name):
-        return None
-    if store.local is not None:
-        return _open(store.local / name)
-    path = _cached(store, study_id).with_suffix(".read")
-    write_whole(path, store.read(name))
-    return _open(path)
-
-
-def _cached(store: Store, study_id: str) -> Path:
-    where = hashlib.sha256(store.url.encode()).hexdigest()[:16]
-    return cache_folder() / "studies" / f"{where}-{study_id}.journal"
 
 
 def _prepare(path: Path) -> None:
@@ -132,21 +108,3 @@ def _torn(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() != b"\n"
-
-
-def _open(path: Path) -> JournalStorage:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        try:
-            return JournalStorage(JournalFileBackend(str(path)))
-        except (ValueError, KeyError) as error:
-            raise InputError(
-                f"{path}: no journal of Optuna's ({error}); move it away and the study begins anew "
-                "with what the store knows"
-            ) from error

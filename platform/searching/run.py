@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from camsweep.platform.context import RunContext
 from camsweep.platform.searching.beginnings import lease_name, take_up_lost, warm_start
-from camsweep.platform.searching.journal import journal, journal_name, load, turns
+from camsweep.platform.searching.journal import journal, turns
 from camsweep.platform.searching.points import Ground, longest_training
 from camsweep.platform.searching.session import Audience, Session
 from camsweep.platform.searching.spacecheck import check_space
@@ -24,6 +24,7 @@ from camsweep.sweeps.leasing.leases import claim
 from camsweep.sweeps.resources import Resources
 from camsweep.sweeps.results import is_done, read_row
 from camsweep.sweeps.store import Store
+from camsweep.sweeps.studies import journal_name, load
 
 
 def check_search(ground: Ground, workers: int = 1) -> None:

@@ -11,7 +11,6 @@ from camsweep.platform.searching.points import COST, Ground, label_of
 from camsweep.platform.searching.samplers import make_sampler
 from camsweep.platform.searching.spaces import draw
 from camsweep.platform.searching.studies import (
-    CAUSE,
     POPULATION,
     count_samples,
     find,
@@ -22,6 +21,7 @@ from camsweep.platform.searching.studies import (
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.plan import PlannedTrial
 from camsweep.sweeps.search import Point, SearchSpec
+from camsweep.sweeps.studies import CAUSE, DUPLICATE
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -140,7 +140,7 @@ class Search:
             self._fail(asked, str(error))
             return asked, point, None, None
         before = find(known, trial.id)
-        note(asked, trial.labels[0], self.driver, "duplicate" if before else "drawn", trial.id)
+        note(asked, trial.labels[0], self.driver, DUPLICATE if before else "drawn", trial.id)
         return asked, point, trial, before
 
     def report(self, number: int, epoch: int, value: float) -> None:

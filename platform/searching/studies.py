@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 from camsweep.platform.searching.points import Ground
 from camsweep.platform.searching.samplers import population_of
+from camsweep.sweeps.studies import DRIVER, LABEL, LOST, ORIGIN, TRIAL, UNCOUNTED
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
-#: Notes on the study's trials (user attributes), which optuna-dashboard shows beside them.
-TRIAL, LABEL, DRIVER, ORIGIN, CAUSE = "trial", "label", "driver", "origin", "cause"
-#: Origins that are no sample of this search.
-UNCOUNTED = ("warm start", "duplicate", "lost")
 #: A note on the study itself: NSGA-II's members of a generation.
 POPULATION = "population"
 
@@ -92,7 +89,7 @@ def give_up(study: Study, trial: FrozenTrial) -> None:
     """End a trial whose driver is gone, and put its point first in the queue."""
     from optuna.trial import TrialState
 
-    study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, "lost")
+    study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, LOST)
     if trial.params:
         study.enqueue_trial(dict(trial.params))
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
@@ -105,6 +102,6 @@ def find(trials: Iterable[FrozenTrial], trial_id: str) -> FrozenTrial | None:
     same = [
         t
         for t in trials
-        if t.user_attrs.get(TRIAL) == trial_id and t.user_attrs.get(ORIGIN) != "lost"
+        if t.user_attrs.get(TRIAL) == trial_id and t.user_attrs.get(ORIGIN) != LOST
     ]
     return next((t for t in same if t.state == TrialState.COMPLETE), same[0] if same else None)
