@@ -14,20 +14,22 @@ from camsweep.reports.measure import Estimate
 from camsweep.reports.pictures import Pictures, data_uri
 from camsweep.reports.spec import ContrastSpec
 from camsweep.reports.text import (
-    BLANK,
-    METRIC_TITLES,
     against_paper,
-    bounds,
-    duration,
     failure,
-    memory,
-    percent,
     published,
     remarks,
-    scaled,
     shape_lines,
     verdict,
     wide,
+)
+from camsweep.reports.words import (
+    BLANK,
+    METRIC_TITLES,
+    bounds,
+    duration,
+    memory,
+    percent,
+    scaled,
 )
 
 # A page with thousands of rows helps nobody; the CSV has them all.

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from camsweep.reports.artefacts import Filled, Line
 from camsweep.reports.spec import CurveSpec, paper
-from camsweep.reports.text import METRIC_TITLES, bounds
+from camsweep.reports.words import METRIC_TITLES, bounds
 
 # Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

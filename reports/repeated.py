@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from camsweep.reports.artefacts import Filled
 from camsweep.reports.load import Trial
 from camsweep.sweeps.repeats import Repeat, spread
+
+if TYPE_CHECKING:
+    from camsweep.reports.artefacts import Filled
 
 #: Behind the name of a variant whose fixed seed did not give the same numbers again.
 MARK = " ‡"

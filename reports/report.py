@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,9 @@ import numpy as np
 from camsweep.reports import figures
 from camsweep.reports.artefacts import available, fill
 from camsweep.reports.board.ranking import Leaderboard, leaderboard
+from camsweep.reports.choosing import Say, chosen
 from camsweep.reports.exhibit import Drawn, Exhibit
-from camsweep.reports.load import (
-    Selection,
-    choose,
-    open_results,
-    read_epochs,
-    read_trials,
-    with_stopping,
-)
+from camsweep.reports.load import Selection, read_epochs
 from camsweep.reports.measure import Measurements
 from camsweep.reports.repeated import with_repeats
 from camsweep.reports.showing import exhibit_of
@@ -28,7 +22,6 @@ from camsweep.sweeps.store import Store
 
 TRAINING_CURVES = 12
 RESAMPLES = 1000
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -88,15 +81,6 @@ def assemble(
     if curves is not None:
         shown.append(curves)
     return Report(store, selection, board, tuple(shown), resamples)
-
-
-def chosen(store: str, profile: str | None, data: str | None, say: Say) -> tuple[Store, Selection]:
-    """The store opened, and the trials of one profile and data set; others are told of."""
-    opened = open_results(store)
-    selection = choose(read_trials(opened), profile, data)
-    for other in selection.others:
-        say(f"left out: {other} (choose with --profile or --data)")
-    return opened, with_stopping(selection, opened)
 
 
 def _specs(artefacts: Sequence[str], selection: Selection) -> list[AnySpec]:

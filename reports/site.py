@@ -12,7 +12,7 @@ from camsweep.reports.load import Trial
 from camsweep.reports.markup import Html, join, raw, tag
 from camsweep.reports.report import Report
 from camsweep.reports.spec import paper
-from camsweep.reports.text import counted
+from camsweep.reports.words import counted
 
 # The browser itself refuses anything but what is inside this file.
 _POLICY = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from camsweep.reports import seeded
 from camsweep.reports.artefacts import OTHER_SETTINGS, Filled, Line, Value
 from camsweep.reports.exhibit import Grid
@@ -11,35 +9,7 @@ from camsweep.reports.load import Trial
 from camsweep.reports.measure import Estimate
 from camsweep.reports.shape import sentences
 from camsweep.reports.spec import ContrastSpec, CurveSpec, PicturesSpec, TableSpec, paper
-
-BLANK = "–"
-METRIC_TITLES = {
-    "miou": "mIoU",
-    "miou_raw": "mIoU, raw map",
-    "miou_refined": "mIoU, refined map",
-    "miou_is_cam": "mIoU, IS-CAM by a threshold",
-    "miou_estimated": "mIoU, estimated labels",
-    "background_iou": "background IoU",
-    "foreground_iou": "foreground IoU",
-}
-
-
-def percent(fraction: float) -> str:
-    """``43.2`` of 0.432."""
-    return BLANK if math.isnan(fraction) else f"{100 * fraction:.1f}"
-
-
-def bounds(estimate: Estimate, *, sign: bool = False) -> str:
-    """``[41.9, 44.5]`` in percent, or the words for why there is no interval."""
-    if math.isnan(estimate.low):
-        return "[no interval]"
-    form = "+.1f" if sign else ".1f"
-    return f"[{100 * estimate.low:{form}}, {100 * estimate.high:{form}}]"
-
-
-def measured(estimate: Estimate | None) -> str:
-    """``43.2 [41.9, 44.5]``."""
-    return BLANK if estimate is None else f"{percent(estimate.mean)} {bounds(estimate)}"
+from camsweep.reports.words import BLANK, bounds, measured
 
 
 def effect(difference: Estimate | None) -> str:
@@ -67,31 +37,6 @@ def against_paper(value: Value) -> str:
 def published(value: Value) -> str:
     """The published number as the paper prints it."""
     return BLANK if value.published is None else f"{value.published:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """``48 s``, ``12 min``, ``3.4 h``."""
-    if math.isnan(seconds):
-        return BLANK
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def scaled(number: float, units: tuple[str, ...] = ("", "k", "M", "G"), base: float = 1000) -> str:
-    """A count in its unit: ``120 k``, ``23.5 M``."""
-    if math.isnan(number):
-        return BLANK
-    place = 0
-    while abs(number) >= base and place < len(units) - 1:
-        number /= base
-        place += 1
-    return f"{number:.3g} {units[place]}".strip()
-
-
-def memory(size: float) -> str:
-    """Bytes as ``668 MiB``."""
-    return scaled(size, ("B", "KiB", "MiB", "GiB", "TiB"), 1024)
 
 
 def where(filled: Filled) -> str:
@@ -221,8 +166,3 @@ def grid(filled: Filled) -> Grid:
         row.append(str(line.seeds or BLANK))
     cells = tuple(tuple(row) for row in rows)
     return Grid(title, caption(filled), tuple(headers_list), cells, notes(filled))
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 trial``, ``2 trials``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from camsweep.reports.board.ranking import Leaderboard, leaderboard
+from camsweep.reports.choosing import Say, chosen
 from camsweep.reports.measure import Measurements
-from camsweep.reports.report import Say, chosen
 from camsweep.sweeps.repeats import load_repeats
 
 

@@ -8,7 +8,7 @@ from camsweep.reports import seeded
 from camsweep.reports.board.ranking import ESTIMATED, LEVEL, TESTED, Leaderboard
 from camsweep.reports.exhibit import Grid
 from camsweep.reports.repeated import MARK, points
-from camsweep.reports.text import (
+from camsweep.reports.words import (
     BLANK,
     METRIC_TITLES,
     counted,
