@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from camsweep.shards.errors import InputError
-from camsweep.sweeps.identity import content_id
-from camsweep.sweeps.plan import Plan
-from camsweep.sweeps.seeds import rule_text
-from camsweep.sweeps.sequential import Arm, Comparison, comparisons
 from camsweep.sweeps.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from camsweep.sweeps.plan import Plan
+    from camsweep.sweeps.sequential import Arm, Comparison
 
 FOLDER = "seeds"
 FORMAT = 1
@@ -55,6 +55,8 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
     `mean`, `low` and `high` are arm minus reference in points of mIoU; null where they are unknown.
     """
+    from camsweep.sweeps.seeds import rule_text
+
     return {
         "sweep": found.sweep,
         "reference": found.reference,
@@ -105,6 +107,10 @@ def write_stopping(
         history: the store's trial rows.
         skip_damaged: whether trials count that left out damaged samples.
     """
+    # Who writes has torch anyway; who only reads (the leaderboard) must not wait for it.
+    from camsweep.sweeps.identity import content_id
+    from camsweep.sweeps.sequential import comparisons
+
     for found in comparisons(plan, history, skip_damaged=skip_damaged):
         about = {
             "sweep": found.sweep,
