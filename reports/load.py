@@ -31,7 +31,8 @@ class Trial:
 
     ``overrides`` are the run's ``--set`` settings that changed this trial's config, ``recipe`` the
     versions of the code behind its numbers, ``skipped`` the damaged samples (``SPLIT/KEY``) that it
-    left out; rows from before these were stored have ``{}``, ``""``, ``()``.
+    left out; rows from before these were stored have ``{}``, ``""``, ``()``. ``seconds`` are
+    those of each stage, ``workers`` the processes that it ran on, ``threads`` the cores of each.
     """
 
     id: str
@@ -62,6 +63,9 @@ class Trial:
     overrides: dict[str, str] = field(default_factory=dict)
     recipe: str = ""
     skipped: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    workers: int = 1
+    threads: int = 1
     variant: str = field(default="", compare=False)
 
     @property
@@ -175,6 +179,9 @@ def _trial(row: dict[str, Any]) -> Trial:
         overrides=dict(row.get("overrides") or []),
         recipe=recipe,
         skipped=tuple(row.get("skipped") or ()),
+        seconds={k: float(v) for k, v in _family(row, "seconds.").items()},
+        workers=int(row.get("workers") or 1),
+        threads=int(row.get("threads") or 1),
         variant=variant_key(method, config, recipe),
     )
 
