@@ -10,13 +10,15 @@ read every file again for each threshold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from camsweep.shards.errors import InputError
+
+if TYPE_CHECKING:  # the reports count without torch, which takes seconds to import
+    from torch import Tensor
 
 Counts = npt.NDArray[np.int64]
 IGNORE = 255

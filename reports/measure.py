@@ -9,16 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from camsweep.methods.metrics import iou
 from camsweep.reports import statistics
-from camsweep.reports.load import Trial, read_counts
+from camsweep.reports.counted import COUNTED
+from camsweep.reports.load import Counts, Trial, read_counts
 from camsweep.reports.statistics import Floats
 from camsweep.sweeps.store import Store
-
-COUNTED = {
-    "miou": statistics.miou,
-    "background_iou": statistics.background_iou,
-    "foreground_iou": statistics.foreground_iou,
-}
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,8 @@ class Estimate:
         images: images resampled; 0 where the interval is over seeds alone.
         points: the metric of each seed ``[S]``.
         values: the metric of each seed on each image resample ``[S, B]``.
-        draws: draws of the mean ``[B]``.
+        draws: draws of the mean ``[B]``, as wide as the interval; paired between estimates.
+        jack: the metric of each seed without each image ``[S, I]``; None where that is not known.
     """
 
     mean: float
@@ -44,6 +41,7 @@ class Estimate:
     points: Floats
     values: Floats
     draws: Floats
+    jack: Floats | None = None
 
     @property
     def noise(self) -> bool:
@@ -56,8 +54,27 @@ class Estimate:
         return len(self.seeds) < 2
 
 
+@dataclass(frozen=True)
+class _Of:
+    """A metric of one trial: the number, and where counts are known its draws and jackknife."""
+
+    point: float
+    draws: Floats | None = None
+    jack: Floats | None = None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of one trial from its counts."""
+
+    images: int
+    number: int
+    metrics: dict[str, _Of]
+    class_iou: Floats
+
+
 class Measurements:
-    """Points and image-bootstrap draws of each trial, computed once for a whole report.
+    """Points and image-bootstrap draws of trials; counts are read when they are first asked for.
 
     Every trial that was evaluated on the same images sees the same image resamples, and every cell
     with the same seeds the same seed resamples: two estimates are paired draw by draw.
@@ -66,45 +83,78 @@ class Measurements:
     def __init__(
         self,
         store: Store,
-        trials: Iterable[Trial],
+        trials: Iterable[Trial] = (),
         *,
         resamples: int = 1000,
         seed: int = 0,
     ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            store: where the counts are.
+            trials: read at once, with those that are first asked for.
+            resamples: of the bootstrap.
+            seed: of the bootstrap.
+        """
         self.resamples = resamples
         self.seed = seed
-        self._counted: dict[str, dict[str, tuple[float, Floats]]] = {}
-        self._images: dict[str, tuple[int, int]] = {}
-        weights: dict[int, Floats] = {}
-        for trial_id, counts in read_counts(store, trials):
-            images = zlib.crc32("\n".join(counts.keys).encode())
-            if images not in weights:
-                rng = np.random.default_rng([seed, 0, images])
-                weights[images] = statistics.image_weights(rng, len(counts.keys), resamples)
-            drawn = statistics.resample(weights[images], counts.values)
-            whole = counts.values.sum(axis=0)
-            self._counted[trial_id] = {
-                name: (float(metric(whole)), metric(drawn)) for name, metric in COUNTED.items()
-            }
-            self._images[trial_id] = (images, len(counts.keys))
+        self._store = store
+        self._known: dict[str, _Known | None] = {}
+        self._weights: dict[int, Floats] = {}
+
+    def prefetch(self, trials: Iterable[Trial]) -> None:
+        """Read the counts of many trials at once, which is quicker than one after the other."""
+        missing = {t.id: t for t in trials if t.id not in self._known}
+        for trial_id, counts in read_counts(self._store, missing.values()):
+            self._known[trial_id] = self._measure(counts)
+            del missing[trial_id]
+        self._known |= dict.fromkeys(missing)
+
+    def _measure(self, counts: Counts) -> _Known:
+        images = zlib.crc32("\n".join(counts.keys).encode())
+        number = len(counts.keys)
+        if images not in self._weights:
+            rng = np.random.default_rng([self.seed, 0, images])
+            self._weights[images] = statistics.image_weights(rng, number, self.resamples)
+        drawn = statistics.resample(self._weights[images], counts.values)
+        metrics = {}
+        for name, metric in COUNTED.items():
+            kept = metric.kept(counts.values)
+            some = metric.regions is None
+            sums = drawn if some else statistics.resample(self._weights[images], kept)
+            whole = kept.sum(axis=0)
+            point = float(metric.of(whole))
+            metrics[name] = _Of(point, metric.of(sums), statistics.leave_one_out(kept, metric.of))
+        return _Known(images, number, metrics, iou(counts.values.sum(axis=0)))
+
+    def _of(self, trial: Trial) -> _Known | None:
+        if trial.id not in self._known:
+            self.prefetch([trial])
+        return self._known[trial.id]
 
     def images(self, trial: Trial) -> int:
         """How many images the trial was evaluated on (0 where no counts are stored)."""
-        return self._images.get(trial.id, (0, 0))[1]
+        known = self._of(trial)
+        return known.number if known else 0
 
-    def of_trial(self, trial: Trial, metric: str) -> tuple[float, Floats | None] | None:
-        """The metric of a trial and its image draws ``[B]``, None where only a number is known.
+    def of_trial(self, trial: Trial, metric: str) -> _Of | None:
+        """The metric of a trial, its image draws ``[B]`` and its jackknife ``[I]``.
 
         Per-image counts belong to the headline map at all scales summed; other maps and single
-        scales have one number a trial.
+        scales have one number a trial. None where the trial has neither.
         """
         headline = f"miou_{trial.config.get('map', 'raw')}"
-        counted = self._counted.get(trial.id, {})
+        known = self._of(trial)
         name = "miou" if metric == headline else metric
-        if name in counted:
-            return counted[name]
+        if known is not None and name in known.metrics:
+            found = known.metrics[name]
+            return None if math.isnan(found.point) else found
+        return self._stored(trial, metric)
+
+    @staticmethod
+    def _stored(trial: Trial, metric: str) -> _Of | None:
         value = trial.metrics.get(metric)
-        return None if value is None or math.isnan(value) else (value, None)
+        return None if value is None or math.isnan(value) else _Of(value)
 
     def shares(self, seeds: Sequence[int]) -> Floats:
         """The seed resamples ``[B, S]`` that every cell with these seeds uses."""
@@ -112,64 +162,104 @@ class Measurements:
         return statistics.seed_weights(rng, len(seeds), self.resamples)
 
     def build(
-        self, seeds: tuple[int, ...], points: Floats, values: Floats, images: int
+        self,
+        seeds: tuple[int, ...],
+        points: Floats,
+        values: Floats,
+        images: int,
+        jack: Floats | None = None,
     ) -> Estimate:
-        """An estimate from each seed's point ``[S]`` and image draws ``[S, B]``."""
-        draws = statistics.combine(values, self.shares(seeds))
-        known = images > 0 or len(seeds) > 1
-        low, high = statistics.interval(draws) if known else (math.nan, math.nan)
-        return Estimate(float(points.mean()), low, high, seeds, images, points, values, draws)
+        """An estimate from each seed's point ``[S]``, image draws ``[S, B]``, jackknife ``[S, I]``.
+
+        Any linear combination of estimates over common seeds is built from theirs (`combine`).
+        """
+        shares = self.shares(seeds)
+        found = statistics.two_level(points, values, shares, jack)
+        mean = float(points.mean())
+        draws = mean + found.widen * (np.einsum("sb,bs->b", values, shares) - mean)
+        return Estimate(mean, found.low, found.high, seeds, images, points, values, draws, jack)
 
     def estimate(self, trials: Sequence[Trial], metric: str) -> Estimate | None:
         """Mean and interval over one trial a seed; None where no trial has the metric."""
-        found = [(t, self.of_trial(t, metric)) for t in trials]
+        self.prefetch(trials)
+        return self._mean([(t, self.of_trial(t, metric)) for t in trials])
+
+    def light(self, trials: Sequence[Trial], metric: str) -> Estimate | None:
+        """As `estimate` from the trial rows alone: no counts are read, images are not resampled."""
+        return self._mean([(t, self._stored(t, metric)) for t in trials])
+
+    def _mean(self, found: Sequence[tuple[Trial, _Of | None]]) -> Estimate | None:
         known = [(t, value) for t, value in found if value is not None]
         if not known:
             return None
-        points = np.array([value[0] for _, value in known])
-        counted = all(value[1] is not None for _, value in known)
-        values = np.stack(
-            [
-                draws if counted and draws is not None else np.full(self.resamples, point)
-                for _, (point, draws) in known
-            ]
-        )
+        points = np.array([value.point for _, value in known])
+        counted = all(value.draws is not None for _, value in known)
+        rows = [v.draws for _, v in known if v.draws is not None] if counted else None
+        values = np.stack(rows) if rows else np.repeat(points[:, None], self.resamples, axis=1)
+        # Trials that left out damaged samples were evaluated on other images.
+        one = {self._set(t) for t, _ in known} if counted else set()
+        jacks = [v.jack for _, v in known if v.jack is not None] if len(one) == 1 else []
         images = self.images(known[0][0]) if counted else 0
-        return self.build(tuple(t.seed for t, _ in known), points, values, images)
+        jack = np.stack(jacks) if jacks else None
+        return self.build(tuple(t.seed for t, _ in known), points, values, images, jack)
+
+    def _set(self, trial: Trial) -> int:
+        known = self._of(trial)
+        return known.images if known else 0
+
+    def class_iou(self, trials: Sequence[Trial]) -> Floats:
+        """IoU of each class, mean over seeds ``[C]``; NaN for a class that is nowhere."""
+        self.prefetch(trials)
+        found = [known.class_iou for t in trials if (known := self._of(t)) is not None]
+        if not found:
+            return np.empty(0)
+        stacked = np.stack(found)
+        there = ~np.isnan(stacked)
+        total = np.where(there, stacked, 0.0).sum(axis=0)
+        number = there.sum(axis=0)
+        return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+    def combine(self, weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimate | None:
+        """The sum of weighted estimates over the seeds that all have, None if there are none.
+
+        Differences, means and contrasts of any kind are such sums; they stay paired by seed and
+        image, and get their own interval.
+        """
+        common = tuple(s for s in estimates[0].seeds if all(s in e.seeds for e in estimates))
+        if not common:
+            return None
+        pairs = [
+            (w, e, [e.seeds.index(s) for s in common])
+            for w, e in zip(weights, estimates, strict=True)
+        ]
+        points = np.sum([w * e.points[r] for w, e, r in pairs], axis=0)
+        values = np.sum([w * e.values[r] for w, e, r in pairs], axis=0)
+        jack = None
+        known = [e.jack.shape[-1] for e in estimates if e.jack is not None]
+        if len(known) == len(estimates) and len(set(known)) == 1:
+            jack = np.sum([w * e.jack[r] for w, e, r in pairs if e.jack is not None], axis=0)
+        return self.build(common, points, values, min(e.images for e in estimates), jack)
 
     def difference(self, first: Estimate, second: Estimate) -> Estimate:
         """First minus second: by the seeds both have; unpaired where they share fewer than two.
 
         With one seed each, sharing it is enough to pair.
         """
-        common = tuple(s for s in first.seeds if s in second.seeds)
-        images = min(first.images, second.images)
+        common = [s for s in first.seeds if s in second.seeds]
         if len(common) >= min(2, len(first.seeds), len(second.seeds)):
-            a = [first.seeds.index(s) for s in common]
-            b = [second.seeds.index(s) for s in common]
-            return self.build(
-                common,
-                first.points[a] - second.points[b],
-                first.values[a] - second.values[b],
-                images,
-            )
+            paired = self.combine((1.0, -1.0), (first, second))
+            assert paired is not None
+            return paired
         draws = first.draws - second.draws
+        images = min(first.images, second.images)
         known = images > 0 or min(len(first.seeds), len(second.seeds)) > 1
         low, high = statistics.interval(draws) if known else (math.nan, math.nan)
         mean = first.mean - second.mean
-        points = np.array([mean])
         seeds = min(first.seeds, second.seeds, key=len)
-        return Estimate(mean, low, high, seeds, images, points, draws[None], draws)
+        return Estimate(mean, low, high, seeds, images, np.array([mean]), draws[None], draws)
 
     def average(self, estimates: Sequence[Estimate]) -> Estimate | None:
         """The mean of several estimates over the seeds that all have, None if there are none."""
         if not estimates:
             return None
-        common = tuple(s for s in estimates[0].seeds if all(s in e.seeds for e in estimates))
-        if not common:
-            return None
-        rows = [[e.seeds.index(s) for s in common] for e in estimates]
-        pairs = list(zip(estimates, rows, strict=True))
-        points = np.mean([e.points[r] for e, r in pairs], axis=0)
-        values = np.mean([e.values[r] for e, r in pairs], axis=0)
-        return self.build(common, points, values, min(e.images for e in estimates))
+        return self.combine([1 / len(estimates)] * len(estimates), estimates)

@@ -1,7 +1,8 @@
 """Intervals, paired tests and rank agreement. Pure functions; randomness comes in as a Generator.
 
 Counts are pixel counts ``[..., classes, 3]`` with the last axis (tp, fp, fn) and class 0 the
-background. IoU is always taken from *summed* counts: the mean of per-image IoU is another number.
+background. IoU is always taken from *summed* counts: the mean of per-image IoU is another number
+(`reports.counted`).
 
 Two sources of noise are resampled together: the training seed and the evaluation images. All seeds
 are evaluated on the same images, so the design is crossed: one draw picks images once for every
@@ -10,55 +11,54 @@ seed, and seeds once for every method under comparison, which keeps comparisons 
 
 from __future__ import annotations
 
+import itertools
 import math
-from statistics import NormalDist
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from camsweep.methods.metrics import iou
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
-
-# Student's t, 97.5 % point, for 1..30 degrees of freedom.
-_T975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
+LEVEL = 0.95
+#: With so many seeds or fewer every change of signs is tried, else random ones.
+EXACT = 14
 
 
-def _mean_present(values: Floats) -> Floats:
-    """Mean over the last axis without NaN; NaN where nothing is present."""
-    present = ~np.isnan(values)
-    number = present.sum(axis=-1)
-    total = np.where(present, values, 0.0).sum(axis=-1)
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+def image_weights(
+    rng: np.random.Generator, images: int, resamples: int, strata: NDArray[np.generic] | None = None
+) -> Floats:
+    """How often each image is drawn: ``[resamples, images]``, rows sum to ``images``.
 
-
-def miou(counts: NDArray[np.generic]) -> Floats:
-    """Mean IoU over the classes with any pixel in tp + fp + fn: ``[..., C, 3] -> [...]``."""
-    return _mean_present(iou(counts))
-
-
-def background_iou(counts: NDArray[np.generic]) -> Floats:
-    """IoU of class 0: ``[..., C, 3] -> [...]``."""
-    return iou(counts)[..., 0]
-
-
-def foreground_iou(counts: NDArray[np.generic]) -> Floats:
-    """Mean IoU of the classes 1.. that are present: ``[..., C, 3] -> [...]``."""
-    return _mean_present(iou(counts)[..., 1:])
-
-
-def image_weights(rng: np.random.Generator, images: int, resamples: int) -> Floats:
-    """How often each image is drawn: ``[resamples, images]``, rows sum to ``images``."""
-    return rng.multinomial(images, np.full(images, 1.0 / images), size=resamples).astype(np.float64)
+    Args:
+        rng: of the draws.
+        images: how many there are.
+        resamples: how many draws.
+        strata: a label for each image ``[images]``; each stratum then keeps its size in every draw,
+            as where the test set was put together that way. Without, images are alike.
+    """
+    groups = np.zeros(images, np.int64) if strata is None else np.asarray(strata)
+    weights = np.zeros((resamples, images))
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        share = np.full(len(members), 1.0 / len(members))
+        weights[:, members] = rng.multinomial(len(members), share, size=resamples)
+    return weights
 
 
 def seed_weights(rng: np.random.Generator, seeds: int, resamples: int) -> Floats:
-    """The share of each seed in each resample: ``[resamples, seeds]``, rows sum to 1."""
-    return rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=resamples) / seeds
+    """The share of each seed in each draw: ``[resamples, seeds]``, rows sum to 1.
+
+    A smooth bootstrap: 1 / S plus normal contrasts, so that the mean of S values has the variance
+    s^2 / S. Drawing S of S with replacement has too small a variance, by (S - 1) / S, and takes few
+    different values: three for two seeds, ten for three.
+    """
+    if seeds < 2:
+        return np.ones((resamples, seeds))
+    contrasts = rng.normal(size=(resamples, seeds))
+    contrasts -= contrasts.mean(axis=1, keepdims=True)
+    return 1.0 / seeds + contrasts / math.sqrt(seeds * (seeds - 1))
 
 
 def resample(weights: Floats, counts: NDArray[np.generic]) -> Floats:
@@ -67,42 +67,111 @@ def resample(weights: Floats, counts: NDArray[np.generic]) -> Floats:
     return (weights @ flat).reshape(weights.shape[0], *counts.shape[1:])
 
 
-def t_factor(seeds: int) -> float:
-    """How much the spread of a bootstrap over few seeds must grow to cover 95 %.
-
-    Resampling n values understates the variance of their mean by (n - 1) / n, and its percentiles
-    ignore that the spread itself was estimated. t(n - 1) / z * sqrt(n / (n - 1)) mends both: it is
-    2.69 for 3 seeds, 1.58 for 5 and goes to 1. One seed carries no spread: 1.
-    """
-    if seeds < 2:
-        return 1.0
-    freedom = seeds - 1
-    normal = NormalDist().inv_cdf(0.975)
-    # Beyond the table, the first terms of the Cornish-Fisher expansion are exact to three digits.
-    student = (
-        _T975[freedom - 1]
-        if freedom <= len(_T975)
-        else normal + (normal**3 + normal) / (4 * freedom)
-    )
-    return student / normal * math.sqrt(seeds / freedom)
+def leave_one_out(counts: NDArray[np.generic], metric: Callable[[Floats], Floats]) -> Floats:
+    """The metric of the summed counts without each image in turn: ``[I, C, 3] -> [I]``."""
+    exact = np.asarray(counts, dtype=np.float64)
+    return metric(exact.sum(axis=0) - exact)
 
 
-def combine(values: Floats, shares: Floats) -> Floats:
-    """Draws of the mean over seeds: ``values [S, B], shares [B, S] -> [B]``.
+class Interval(NamedTuple):
+    """Ends of an interval, and how much the raw draws must be widened to have its level."""
+
+    low: float
+    high: float
+    widen: float
+
+
+UNKNOWN = Interval(math.nan, math.nan, 1.0)
+
+
+def two_level(
+    points: Floats, values: Floats, shares: Floats, jack: Floats | None, level: float = LEVEL
+) -> Interval:
+    """The interval of a mean over seeds: bootstrap over seeds and images, BCa, Student's t.
+
+    Draws are ``sum_s shares[b, s] values[s, b]``. Their quantiles are corrected for bias and skew
+    (BCa, Efron 1987: the bias from the draws, the acceleration from leaving out each image in turn)
+    and then widened about the point, since a bootstrap takes the variances that it estimated for
+    known: V = V_seeds + V_images has about ``V^2 / (V_seeds^2 / (S - 1) + V_images^2 / n)`` degrees
+    of freedom (Satterthwaite), where n is that of the images' jackknife variance under the kurtosis
+    of its terms. Simulated coverage is in tests/test_coverage.py.
 
     Args:
-        values: the metric of each seed on each image resample (the same value throughout where only
-            a number for the whole set is known: then the draws carry the noise of the seeds alone).
-        shares: the seeds' shares in each resample, of `seed_weights`.
+        points: the metric of each seed ``[S]``.
+        values: the metric of each seed on each image resample ``[S, B]``; constant along B where
+            only a number for the whole set is known. Then the interval is Student's over seeds.
+        shares: the seeds' shares in each draw ``[B, S]``, of `seed_weights`.
+        jack: the metric of each seed without each image ``[S, I]``; None: the bootstrap's own
+            variance, and no acceleration.
+        level: of the interval.
 
-    The seeds' part is widened by `t_factor`, so that 3 seeds do not pretend to be 30.
+    Returns:
+        NaN ends where nothing can be said: one seed without counts, or a number is missing.
     """
-    centre = values.mean(axis=0)
-    drawn = np.einsum("sb,bs->b", values, shares)
-    return centre + t_factor(len(values)) * (drawn - centre)
+    seeds, point = len(points), float(points.mean())
+    draws = np.einsum("sb,bs->b", values, shares)
+    draws = draws[np.isfinite(draws)]
+    if not math.isfinite(point) or len(draws) < 2:
+        return UNKNOWN
+    of_seeds = float(points.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    boot = float(np.nanvar(values.mean(axis=0)))
+    if boot <= 1e-18:
+        if seeds < 2:
+            return UNKNOWN
+        factor = float(stdtrit(seeds - 1, (1 + level) / 2))
+        half = factor * math.sqrt(of_seeds)
+        return Interval(point - half, point + half, factor / float(ndtri((1 + level) / 2)))
+    influence = _influence(jack)
+    of_images, freedom = boot, math.inf
+    acceleration = 0.0
+    if influence is not None:
+        square = float((influence**2).sum())
+        of_images = square * len(influence) / max(len(influence) - 1, 1)
+        fourth = float((influence**4).sum()) - square**2 / len(influence)
+        freedom = 2 * square**2 / fourth if fourth > 0 else math.inf
+        acceleration = float((influence**3).sum()) / (6 * (square + of_seeds) ** 1.5)
+    whole = of_images + of_seeds
+    loose = of_images**2 / freedom + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
+    student = float(stdtrit(whole**2 / loose, (1 + level) / 2)) if loose > 0 else None
+    normal = float(ndtri((1 + level) / 2))
+    widen = (student or normal) / normal * math.sqrt(whole / (boot + of_seeds))
+    low, high = bca(draws, point, acceleration, level)
+    return Interval(point - widen * (point - low), point + widen * (high - point), widen)
 
 
-def interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:
+def _influence(jack: Floats | None) -> Floats | None:
+    """How far each image moves the mean over seeds ``[I]``; None where that is not known."""
+    if jack is None or jack.shape[-1] < 2:
+        return None
+    without = jack.mean(axis=0)
+    influence: Floats = without.mean() - without
+    # Scaled so that the squares sum to the jackknife's variance: (I - 1) / I of the plain sum.
+    influence *= (len(influence) - 1) / len(influence)
+    return influence if np.isfinite(influence).all() and influence.any() else None
+
+
+def bca(
+    draws: Floats, point: float, acceleration: float, level: float = LEVEL
+) -> tuple[float, float]:
+    """The bias-corrected and accelerated bootstrap interval (Efron 1987).
+
+    Args:
+        draws: of the statistic ``[B]``.
+        point: the statistic itself.
+        acceleration: a sixth of the skewness of its influence; 0 corrects the bias alone.
+        level: of the interval.
+    """
+    finite = draws[np.isfinite(draws)]
+    if not finite.size:
+        return math.nan, math.nan
+    below = ((finite < point).sum() + 0.5 * (finite == point).sum()) / finite.size
+    bias = float(ndtri(np.clip(below, 0.5 / finite.size, 1 - 0.5 / finite.size)))
+    ends = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    low, high = np.quantile(finite, ndtr(bias + ends / (1 - acceleration * ends)))
+    return float(low), float(high)
+
+
+def interval(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
     """The percentile interval of draws ``[B]``; (NaN, NaN) where no draw is finite."""
     finite = draws[np.isfinite(draws)]
     if not finite.size:
@@ -145,9 +214,6 @@ def paired_p(points: Floats, values: Floats, pooled: tuple[Floats, int] | None =
     Returns:
         1 where fewer than two seeds are common or a number is missing.
     """
-    # A dependency of scikit-image; nothing but this test needs it.
-    from scipy.special import stdtr
-
     seeds = points.shape[-1]
     if seeds < 2:
         return np.ones(points.shape[:-1])
@@ -161,6 +227,60 @@ def paired_p(points: Floats, values: Floats, pooled: tuple[Floats, int] | None =
     return np.where(np.isnan(ratio), 1.0, 2 * stdtr(freedom, -ratio))
 
 
+def seed_permutation_p(
+    differences: Floats, rng: np.random.Generator, permutations: int = 9999
+) -> float:
+    """Two-sided p of a paired permutation test over seeds: ``[S] -> 0..1``.
+
+    If two methods are alike, each seed's pair of results may be exchanged, which changes the sign
+    of its difference. No distribution is assumed, but p is never below 2 / 2^S: 0.25 for three
+    seeds, 0.03 for six. All 2^S changes are tried up to `EXACT` seeds, else random ones.
+    """
+    given = np.asarray(differences, dtype=np.float64)
+    if len(given) < 2 or not np.isfinite(given).all():
+        return 1.0
+    if len(given) <= EXACT:
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(given))))
+        return float((np.abs(signs @ given) >= _reached(given.sum())).mean())
+    signs = rng.choice((1.0, -1.0), size=(permutations, len(given)))
+    return float((1 + (np.abs(signs @ given) >= _reached(given.sum())).sum()) / (1 + permutations))
+
+
+def image_permutation_p(
+    first: NDArray[np.generic],
+    second: NDArray[np.generic],
+    metric: Callable[[Floats], Floats],
+    rng: np.random.Generator,
+    permutations: int = 1999,
+) -> float:
+    """Two-sided p of a paired permutation test over images, of these trained networks.
+
+    Under the hypothesis that both are alike on every image, the counts of an image may be exchanged
+    between them (for all seeds at once). It speaks of these trainings, not of others: where the
+    seeds' noise is not small, a small p says nothing of the methods.
+
+    Args:
+        first: counts ``[S, I, C, 3]`` or ``[I, C, 3]``.
+        second: counts of the same shape, on the same images.
+        metric: of summed counts, ``[..., C, 3] -> [...]``.
+        rng: of the exchanges.
+        permutations: how many.
+    """
+    pair = np.stack([first, second]).astype(np.float64)
+    pair = pair if pair.ndim == 5 else pair[:, None]
+    total, gap = pair.sum(axis=2), pair[0] - pair[1]
+    observed = np.abs((metric(total[0]) - metric(total[1])).mean())
+    swapped = rng.random((permutations, gap.shape[1])) < 0.5
+    moved = np.einsum("pi,sicn->pscn", swapped.astype(np.float64), gap)
+    drawn = np.abs((metric(total[0] - moved) - metric(total[1] + moved)).mean(axis=-1))
+    return float((1 + (drawn >= _reached(observed)).sum()) / (1 + permutations))
+
+
+def _reached(observed: float) -> float:
+    """The least value that counts as extreme: sums in another order differ in the last bits."""
+    return abs(float(observed)) * (1 - 1e-9)
+
+
 def holm(p: Floats) -> Floats:
     """Holm's step-down adjustment ``[N] -> [N]``: keeps the family-wise error at the level."""
     order = np.argsort(p, kind="stable")
@@ -168,6 +288,33 @@ def holm(p: Floats) -> Floats:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return adjusted
+
+
+def probability_of_improvement(first: Floats, second: Floats) -> Floats:
+    """How often a training of the first is better than one of the second, 0..1; ties count half.
+
+    ``[..., S], [..., T] -> [...]``: the share of the S x T pairs of seeds (Mann-Whitney's U over
+    S T), the probability of improvement of Agarwal et al. 2021. NaN where a number is missing.
+    """
+    a, b = first[..., :, None], second[..., None, :]
+    wins = (a > b) + 0.5 * (a == b)
+    known = np.isfinite(a) & np.isfinite(b)
+    return np.where(known.all(axis=(-2, -1)), wins.mean(axis=(-2, -1)), np.nan)
+
+
+def rank_intervals(
+    draws: Floats, level: float = LEVEL
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The interval of each row's rank, 1 for the largest: ``[N, B] -> ([N], [N])``.
+
+    Draws must be paired: column b is the same resample of images and seeds in every row.
+    """
+    order = np.argsort(-draws, axis=0, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(1, len(draws) + 1)[:, None], axis=0)
+    low = np.quantile(ranks, (1 - level) / 2, axis=1, method="lower")
+    high = np.quantile(ranks, (1 + level) / 2, axis=1, method="higher")
+    return low.astype(np.int64), high.astype(np.int64)
 
 
 def kendall_tau(measured: Floats, published: Floats) -> Floats:
