@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from camsweep.methods.base import load_method, make_config
-from camsweep.shards.errors import InputError
+from camsweep.reports.known import method_defaults, method_title
 
 # Told by the patches part of the name, or by the method's own title.
 _TOLD = frozenset({"method", "seed", "patches", "s_n", "grid_sizes"})
 # Settings whose default follows the patches: the default says nothing new.
 _USUAL = {("lam", "grid"): "cells", ("lam", "superpixel"): "pixels"}
-
-
-def method_title(method: str) -> str:
-    """How tables call a method; its own name where this version does not know it."""
-    try:
-        return load_method(method).title
-    except InputError:
-        return method
 
 
 def _plain(value: Any) -> str:
@@ -43,34 +32,30 @@ def _patches(config: Mapping[str, Any]) -> list[str]:
     return [str(kind)] if kind else []
 
 
-def _values(configs: Sequence[Mapping[str, Any]], field: str) -> Counter[str]:
-    return Counter(json.dumps(c[field], sort_keys=True) for c in configs if field in c)
+def same_as(value: Any) -> str:
+    """Text that two values share if and only if JSON makes no difference between them."""
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
-@lru_cache(maxsize=32)
-def _defaults(method: str) -> Mapping[str, Any]:
-    """What a method sets where nobody says anything; nothing where this version does not know it.
-
-    As a whole config: some defaults follow others.
-    """
-    try:
-        # Without a network that needs weights, which says nothing about the other settings.
-        found = make_config({"method": method, "backbone": "small", "pretrain": "none"})
-    except InputError:
-        return {}
-    return found.model_dump(mode="json")
-
-
-def _part(field: str, value: Any, seen: Counter[str], defaults: Mapping[str, Any]) -> str:
-    """How a setting is told, or "" where it is the one that is left out.
+def _left_out(configs: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> dict[str, str]:
+    """The value of each varying setting that names do not tell, "" where all are told.
 
     That is the method's own value where some variant has it, whatever most of them do: SIPE stays
     SIPE beside any number of its ablations. Else it is the value that most variants have.
     """
-    own = json.dumps(defaults.get(field), sort_keys=True)
-    left_out = own if own in seen else _most(seen)
-    if json.dumps(value, sort_keys=True) == left_out:
-        return ""
+    seen: dict[str, Counter[str]] = {}
+    for config in configs:
+        for field, value in config.items():
+            seen.setdefault(field, Counter())[same_as(value)] += 1
+    found = {}
+    for field, values in seen.items():
+        if len(values) > 1 and field not in _TOLD:
+            own = same_as(defaults.get(field))
+            found[field] = own if own in values else _most(values)
+    return found
+
+
+def _part(field: str, value: Any) -> str:
     if isinstance(value, bool):
         return field if value else f"no {field}"
     return f"{field}={_plain(value)}"
@@ -78,8 +63,8 @@ def _part(field: str, value: Any, seen: Counter[str], defaults: Mapping[str, Any
 
 def _most(seen: Counter[str]) -> str:
     """The value that more than half have, or for switches as many as half are on; else none."""
-    if set(seen) == {"true", "false"}:
-        return "true" if seen["true"] >= seen["false"] else "false"
+    if set(seen) == {"True", "False"}:
+        return "True" if seen["True"] >= seen["False"] else "False"
     value, count = seen.most_common(1)[0]
     return value if 2 * count > seen.total() else ""
 
@@ -112,15 +97,18 @@ def variant_names(
         ``variant key -> name``, e.g. ``"CPN, superpixel S_N=200, no prcm"``. Settings as the method
         has them, or else as most of its variants have them, are left out. No two names are equal.
     """
+    families: dict[str, list[Mapping[str, Any]]] = {}
+    for method, config in variants.values():
+        families.setdefault(method, []).append(config)
+    # Counted once a method: thousands of search trials are named in no time.
+    left_out = {m: _left_out(configs, method_defaults(m)) for m, configs in families.items()}
     names = {}
     for key, (method, config) in variants.items():
-        family = [c for m, c in variants.values() if m == method]
         parts = [method_title(method), *_patches(config)]
-        for field in config:
-            seen = _values(family, field)
-            usual = _USUAL.get((field, str(config.get("patches")))) == config[field]
-            if field not in _TOLD and len(seen) > 1 and not usual:
-                parts.append(_part(field, config[field], seen, _defaults(method)))
+        for field, value in config.items():
+            usual = _USUAL.get((field, str(config.get("patches")))) == value
+            if not usual and same_as(value) != left_out[method].get(field, same_as(value)):
+                parts.append(_part(field, value))
         names[key] = ", ".join(part for part in parts if part)
     names = _told_apart(names, overrides or {})
     names = _told_apart(names, recipes or {})
