@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from camsweep.reports import export, images, site
+from camsweep.reports import images, site
 from camsweep.reports.board.showing import board_exhibit
+from camsweep.reports.choosing import Say
 from camsweep.reports.exhibit import Exhibit
-from camsweep.reports.report import RESAMPLES, Report, Say, assemble
+from camsweep.reports.report import RESAMPLES, Report, assemble
+from camsweep.reports.spec import select
+from camsweep.reports.writing import write, write_images, write_tables
 from camsweep.shards.errors import InputError, nearest
-from camsweep.shards.places.files import write_whole
 
 FORMATS = ("html", "png", "svg", "pdf", "tex", "md", "csv")
 
@@ -61,45 +65,26 @@ def parse_formats(text: str | None, known: tuple[str, ...] = FORMATS) -> tuple[s
     return names
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
-    write_whole(path, content.encode("utf-8") if isinstance(content, str) else content)
+def check(request: Request) -> None:
+    """Find what is wrong with a request before anything is computed; makes the folder.
 
-
-def _write_tables(out: Path, shown: Sequence[Exhibit], formats: Sequence[str]) -> list[Path]:
-    written = []
-    for exhibit in shown:
-        files = {}
-        for part, content in exhibit.grids:
-            name = exhibit.file_name(part)
-            files[f"{name}.md"] = export.markdown(content)
-            files[f"{name}.tex"] = export.latex(content, name)
-        for part, numbers in exhibit.records:
-            files[f"{exhibit.file_name(part)}.csv"] = export.csv_text(numbers)
-        for name, text in files.items():
-            if name.rpartition(".")[2] in formats:
-                write(out / name, text)
-                written.append(out / name)
-    return written
-
-
-def _write_images(
-    out: Path, shown: Sequence[Exhibit], forms: Sequence[str], say: Say
-) -> list[Path]:
-    written: list[Path] = []
-    drawn = [(e.file_name(d.name), d.figure) for e in shown for d in e.figures]
-    if not drawn or not forms:
-        return written
+    Raises:
+        InputError: no such artefact, or the folder is a file or can't be written to.
+    """
+    if request.artefacts:
+        select(list(request.artefacts))
+    out = request.out
+    probe = out / f".probe-{uuid.uuid4().hex}"
     try:
-        with images.renderer() as render:
-            for name, figure in drawn:
-                for form in forms:
-                    path = out / f"{name}.{form}"
-                    write(path, render(figure, form))
-                    written.append(path)
-    except images.BrowserMissingError as error:
-        say(f"images: {error}")
-    return written
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            reason = "a file is in the way"
+        line = f"--out {out}: {reason}; name a folder you may write to"
+        raise InputError(line) from error
 
 
 def build(request: Request, say: Say = print) -> list[Path]:
@@ -110,12 +95,23 @@ def build(request: Request, say: Say = print) -> list[Path]:
         say: gets one line for each thing the user should know (no Chromium, other profiles).
 
     Returns:
-        The files written, the page first where there is one.
+        The files written, the page first where there is one. Other files that the folder holds
+        stay as they are.
+
+    Raises:
+        InputError: no such store, profile, data set or artefact, or no folder to write to.
+    """
+    check(request)
+    return publish(gather(request, say), request, say)
+
+
+def gather(request: Request, say: Say) -> Report:
+    """All that a request's report shows.
 
     Raises:
         InputError: no such store, profile, data set or artefact.
     """
-    report = assemble(
+    return assemble(
         request.store,
         request.artefacts,
         request.profile,
@@ -124,20 +120,33 @@ def build(request: Request, say: Say = print) -> list[Path]:
         seed=request.seed,
         say=say,
     )
-    written = []
+
+
+def publish(report: Report, request: Request, say: Say, refresh: int | None = None) -> list[Path]:
+    """Write a report's files.
+
+    Args:
+        report: what is shown.
+        request: where to and in which formats.
+        say: gets a line where images can't be drawn.
+        refresh: after how many seconds a browser reads the page again; None for never.
+    """
+    written: list[Path] = []
     formats = request.formats or ("html",)
     wanted = tuple(f for f in images.FORMATS if f in formats)
     if wanted and "html" not in formats and not images.has_browser():
         formats = ("html", *formats)  # so that what was asked for can be seen at all
     if "html" in formats:
         path = request.out / "index.html"
-        write(path, _page(report, request.command))
+        facts = site.Facts(request.command, metadata.version("camsweep"), refresh)
+        write(path, site.page(report, facts))
         written.append(path)
-    shown = [board_exhibit(report.board), *report.exhibits]
-    written += _write_tables(request.out, shown, formats)
-    forms = wanted if request.formats is not None else ("png", "svg")
-    return written + _write_images(request.out, shown, forms, say)
+    shown = everything(report)
+    drawn = write_images(request.out, shown, wanted if request.formats else ("png", "svg"), say)
+    # Tables come last: Markdown shows the images that there are.
+    return [*written, *write_tables(request.out, shown, formats, drawn), *drawn]
 
 
-def _page(report: Report, command: str) -> str:
-    return site.page(report, site.Facts(command, metadata.version("camsweep")))
+def everything(report: Report) -> Sequence[Exhibit]:
+    """All exhibits of a report, the leaderboard first."""
+    return [board_exhibit(report.board), *report.exhibits]

@@ -1,13 +1,22 @@
-"""Static images by kaleido and the system's Chromium, one browser for a whole report."""
+"""Static images by kaleido and the system's Chromium, one browser for a whole report.
+
+The same figure gives the same bytes, as long as browser and fonts are the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
+import re
 import shutil
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +28,20 @@ _NAMES = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
     "microsoft-edge",
 )  # fmt: skip
-Render = Callable[[go.Figure, str], bytes]
+#: Pages of the browser that draw at once: a second one uses the time in which the first waits.
+PAGES = 2
+_UID = re.compile(rb'id="topdefs-([0-9a-f]+)"')
+_NAMED = re.compile(rb"""(?:\bid="|\bclass="|url\(['"]?#|href="#)[^"')]*""")
+_DATES = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)\d{14}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image to be made: its file's name, the figure and the format."""
+
+    name: str
+    figure: go.Figure
+    form: str
 
 
 class BrowserMissingError(Exception):
@@ -64,47 +86,95 @@ class _Loop:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
+    def start(self, work: Coroutine[Any, Any, Any], seconds: float) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, seconds), self._loop)
+
     def call(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
-        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, seconds), self._loop)
-        return future.result(seconds + 5)
+        return self.start(work, seconds).result(seconds + 5)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
 
-@contextmanager
-def renderer() -> Iterator[Render]:
-    """A function ``(figure, "png") -> bytes`` with one browser kept open behind it.
+def drawn(jobs: Iterable[Job]) -> Iterator[tuple[Job, bytes]]:
+    """Draw figures, `PAGES` at once, with one browser for all of them.
 
     MathJax is off, since its default address is on the network.
+
+    Args:
+        jobs: what to draw; PNG has two pixels a unit of the figure's size.
+
+    Yields:
+        Each job with its image, in order.
 
     Raises:
         BrowserMissingError: there is no browser, or it does not start or draw.
     """
+    with _browsing() as begin:
+        waiting: deque[tuple[Job, Callable[[], bytes]]] = deque()
+        for job in jobs:
+            # Only so many wait, as pictures are large.
+            while len(waiting) > PAGES:
+                first, result = waiting.popleft()
+                yield first, result()
+            waiting.append((job, begin(job)))
+        for first, result in waiting:
+            yield first, result()
+
+
+@contextmanager
+def _browsing() -> Iterator[Callable[[Job], Callable[[], bytes]]]:
+    """A function that begins to draw a job, and gives one that waits for its image."""
     from kaleido import Kaleido
 
     path = browser()
     loop = _Loop()
     try:
-        kaleido = Kaleido(n=1, mathjax=False, path=path)
+        kaleido = Kaleido(n=PAGES, mathjax=False, path=path)
         with _told(f"{path} does not start"):
             loop.call(kaleido.open(), START_SECONDS)
 
-        def render(figure: go.Figure, form: str) -> bytes:
-            size = {"width": figure.layout.width, "height": figure.layout.height}
-            options = {"format": form, "scale": 2 if form == "png" else 1, **size}
-            with _told(f"{path} does not draw"):
-                return bytes(loop.call(kaleido.calc_fig(figure.to_dict(), options), DRAW_SECONDS))
+        def begin(job: Job) -> Callable[[], bytes]:
+            content = job.figure.to_dict()
+            for number, trace in enumerate(content.get("data", ())):
+                trace["uid"] = f"t{number}"  # plotly draws lots for those that have none
+            size = {"width": job.figure.layout.width, "height": job.figure.layout.height}
+            options = {"format": job.form, "scale": 2 if job.form == "png" else 1, **size}
+            # Whoever waits in the browser's queue has not begun: the limit is for all of them.
+            limit = DRAW_SECONDS * (PAGES + 1)
+            future = loop.start(kaleido.calc_fig(content, options), limit)
+
+            def result() -> bytes:
+                with _told(f"{path} does not draw"):
+                    return steady(bytes(future.result(limit + 5)), job)
+
+            return result
 
         try:
-            yield render
+            yield begin
         finally:
             # A browser that won't close is no reason to lose the report.
             with suppress(Exception):
                 loop.call(kaleido.close(), CLOSE_SECONDS)
     finally:
         loop.close()
+
+
+def steady(content: bytes, job: Job) -> bytes:
+    """An image without what differs from one drawing to the next.
+
+    plotly draws lots for the names inside an SVG, which must differ between images of one page:
+    they are made of what is drawn. Chromium writes the time into a PDF.
+    """
+    if job.form == "pdf":
+        return _DATES.sub(rb"\g<1>20000101000000", content)
+    found = _UID.search(content) if job.form == "svg" else None
+    if found is None:
+        return content
+    drawing = json.dumps([job.name, job.figure.to_json()]).encode()
+    own = hashlib.sha256(drawing).hexdigest()[: len(found[1])].encode()
+    return _NAMED.sub(lambda name: name[0].replace(found[1], own), content)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from camsweep.reports.cards import anchor, exhibit_card, leaderboard_card
 from camsweep.reports.exhibit import Exhibit
 from camsweep.reports.load import Trial
 from camsweep.reports.markup import Html, join, raw, tag
+from camsweep.reports.refreshing import refreshing
 from camsweep.reports.report import Report
 from camsweep.reports.spec import paper
 from camsweep.reports.words import counted
@@ -32,10 +33,14 @@ PAGES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """How the report was made, for its footer; nothing that differs between two runs alike."""
+    """How the report was made, for its footer; nothing that differs between two runs alike.
+
+    ``refresh``: after how many seconds a browser reads the page again; None for never.
+    """
 
     command: str
     version: str
+    refresh: int | None = None
 
 
 def _own(name: str) -> Html:
@@ -182,6 +187,7 @@ def page(report: Report, facts: Facts) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", title),
+        refreshing(facts.refresh),
         tag("style", _own("page.css")),
     )
     cards = [leaderboard_card(report.board), *map(exhibit_card, report.exhibits)]

@@ -18,12 +18,12 @@ from tiny import build_data, write_profile, write_sweep
 from camsweep.platform.execute import Outcome, Where, execute
 from camsweep.platform.prepare import Prepared, Request, prepare
 from camsweep.platform.repeat import Audit, audit, lines, scratch_folder
-from camsweep.reports import export
 from camsweep.reports.board.ofstore import rank
 from camsweep.reports.board.records import board_records
 from camsweep.reports.board.text import leaderboard_caption, leaderboard_grid
 from camsweep.reports.build import Request as ReportRequest
 from camsweep.reports.build import build
+from camsweep.reports.formats.tables import json_text
 from camsweep.reports.repeated import MARK, points, repeated
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.plan import make_plan
@@ -345,7 +345,7 @@ def test_the_leaderboard_flags_what_was_not_reproducible(shown: Store) -> None:
     assert [r["repeated_trials"] for r in records[:3]] == [2, 1, 0]
     assert records[0]["repeats_differing"] == 1
     assert records[0]["repeat_spread"] == pytest.approx(0.42)
-    assert json.loads(export.json_text(records))[2]["repeat_spread"] is None
+    assert json.loads(json_text(records))[2]["repeat_spread"] is None
 
 
 def test_without_repeats_nothing_is_said(tmp_path: Path) -> None:

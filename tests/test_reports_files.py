@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import shutil
@@ -19,9 +17,8 @@ from typer.testing import CliRunner
 
 from camsweep.platform.cli.leaderboard import leaderboard as leaderboard_command
 from camsweep.platform.cli.report import report as report_command
-from camsweep.reports import export, images
+from camsweep.reports import images
 from camsweep.reports.build import Request, build, parse_formats
-from camsweep.reports.exhibit import Records
 from camsweep.reports.markup import Html, script_json, tag
 from camsweep.reports.pictures import colour_mask, overlay
 from camsweep.shards.errors import InputError
@@ -165,25 +162,6 @@ def test_figures_hold_the_measured_and_the_published_points(out: Path) -> None:
     assert figure["data"][1]["yaxis"] == "y"
 
 
-def test_tables_as_csv_md_and_tex_say_the_same(out: Path, store: str) -> None:
-    rows = list(csv.DictReader(io.StringIO((out / "cpn-table4.csv").read_text())))
-    assert [r["row"] for r in rows] == [f"p_h = 0.{i}" for i in range(1, 6)]
-    markdown = (out / "cpn-table4.md").read_text()
-    tex = (out / "cpn-table4.tex").read_text()
-    for row in rows:
-        shown = f"{float(row['mean']):.1f} [{float(row['low']):.1f}, {float(row['high']):.1f}]"
-        assert f"| {row['row']} | {shown} |" in markdown
-        assert f"{row['row'].replace('_', chr(92) + '_')} & {shown}" in tex
-        assert (row["profile"], row["comparable"], row["difference"]) == ("embedded", "False", "")
-    for command in (r"\toprule", r"\midrule", r"\bottomrule"):
-        assert tex.count(command) == 1
-    columns = tex.split(r"\begin{tabular}{")[1].split("}")[0]
-    lines = [x for x in tex.splitlines() if x.endswith(r" \\")]
-    assert all(x.count(" & ") == len(columns) - 1 for x in lines)
-    assert not list(out.glob(".*")), "no temporary file is left"
-    assert not list(out.glob("*fig5.csv")), "pictures are no table"
-
-
 def test_without_chromium_the_page_still_comes(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,12 +264,6 @@ def test_markup_escapes_everything_that_is_not_markup() -> None:
     )
     assert "<" not in script_json({"a": "</script>"})
     assert json.loads(script_json({"a": "</script>&"})) == {"a": "</script>&"}
-
-
-def test_csv_cells_are_no_formulas() -> None:
-    assert export.csv_text(
-        Records(("a", "b", "c"), [{"a": "=1+1", "b": 2.5, "c": ["x", "y"]}])
-    ) == ("a,b,c\n'=1+1,2.5,x; y\n")
 
 
 def test_picture_tiles() -> None:

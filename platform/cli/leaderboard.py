@@ -35,11 +35,13 @@ def leaderboard(
 
       camsweep leaderboard --store results --metric foreground_iou --format csv > ranks.csv
     """
-    from camsweep.reports import export
     from camsweep.reports.board.ofstore import rank
     from camsweep.reports.board.records import RANKED, board_records
     from camsweep.reports.board.text import leaderboard_grid
     from camsweep.reports.exhibit import Records
+    from camsweep.reports.formats.latex import latex
+    from camsweep.reports.formats.markdown import markdown
+    from camsweep.reports.formats.tables import csv_text, json_text
     from camsweep.shards.errors import InputError, nearest
 
     if form not in FORMATS:
@@ -49,10 +51,10 @@ def leaderboard(
         _show(board)
         return
     texts = {
-        "md": lambda: export.markdown(leaderboard_grid(board)),
-        "tex": lambda: export.latex(leaderboard_grid(board), "leaderboard"),
-        "csv": lambda: export.csv_text(Records(RANKED, board_records(board))),
-        "json": lambda: export.json_text(board_records(board)),
+        "md": lambda: markdown(leaderboard_grid(board)),
+        "tex": lambda: latex(leaderboard_grid(board), "leaderboard"),
+        "csv": lambda: csv_text(Records(RANKED, board_records(board))),
+        "json": lambda: json_text(board_records(board)),
     }
     typer.echo(texts[form](), nl=False)
 
