@@ -6,13 +6,18 @@ need no re-run. Their columns are in `sweeps.tables`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import errno
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from camsweep.shards.errors import InputError
+from camsweep.sweeps.compacting.listing import TRIES, Listing, listed, reading
+from camsweep.sweeps.compacting.packfile import Block, decoded
+from camsweep.sweeps.compacting.reading import Files, OnUnread, Unread, find_row, refuse
 from camsweep.sweeps.leasing.leases import LeaseLost
 from camsweep.sweeps.store import Store
 from camsweep.sweeps.tables import CURVE, EPOCH, IMAGE, TRIAL, versioned
@@ -33,10 +38,9 @@ def write_trial(store: Store, trial_id: str, tables: Mapping[str, pa.Table]) -> 
 
 def read_row(store: Store, trial_id: str) -> dict[str, Any] | None:
     """The trial's row, or None where the store has none."""
-    name = f"trials/{trial_id}.arrow"
-    if not store.exists(name):
-        return None
-    return store.read_table(name).to_pylist()[0]
+    table = find_row(store, trial_id)
+    row: dict[str, Any] | None = None if table is None else table.to_pylist()[0]
+    return row
 
 
 def merged_uses(
@@ -74,7 +78,10 @@ def add_all_uses(store: Store, uses: Mapping[str, Iterable[tuple[str, str]]]) ->
 
 def _with_uses(store: Store, trial_id: str, uses: list[tuple[str, str]]) -> pa.Table | None:
     """A trial's table with further uses; None where it has them all."""
-    table = store.read_table(f"trials/{trial_id}.arrow")
+    table = find_row(store, trial_id)
+    if table is None:
+        raise FileNotFoundError(errno.ENOENT, "not there", f"trials/{trial_id}.arrow")
+    table = table.replace_schema_metadata(versioned(TRIAL, "trials").metadata)
     (row,) = table.select(["sweeps", "labels"]).to_pylist()
     merged = merged_uses(row, uses)
     if len(merged) == len(row["sweeps"]):
@@ -105,36 +112,127 @@ def done_ids(trials: pa.Table, skip_damaged: bool = False) -> set[str]:
     return {row["id"] for row in rows if is_done(row, skip_damaged)}
 
 
-def load_trials(store: Store) -> pa.Table:
-    """All trial rows in one table; columns that a trial lacks are null."""
-    return _load(store, "trials", None, TRIAL)
+def load_trials(store: Store, on_unread: OnUnread = refuse) -> pa.Table:
+    """All trial rows in one table, sorted by id; columns that a trial lacks are null.
+
+    Args:
+        store: where.
+        on_unread: is given the files that can't be read, which are left out; by default they are
+            an InputError.
+    """
+    return _load(store, "trials", None, TRIAL, on_unread)
 
 
-def load_epochs(store: Store, ids: Iterable[str] | None = None) -> pa.Table:
+def load_epochs(
+    store: Store, ids: Iterable[str] | None = None, on_unread: OnUnread = refuse
+) -> pa.Table:
     """The epoch rows of the trials `ids` (default: all)."""
-    return _load(store, "epochs", ids, EPOCH)
+    return _load(store, "epochs", ids, EPOCH, on_unread)
 
 
-def load_images(store: Store, ids: Iterable[str] | None = None) -> pa.Table:
+def load_images(
+    store: Store, ids: Iterable[str] | None = None, on_unread: OnUnread = refuse
+) -> pa.Table:
     """The per-image counts of the trials `ids` (default: all)."""
-    return _load(store, "images", ids, IMAGE)
+    return _load(store, "images", ids, IMAGE, on_unread)
 
 
-def load_curves(store: Store, ids: Iterable[str] | None = None) -> pa.Table:
+def load_curves(
+    store: Store, ids: Iterable[str] | None = None, on_unread: OnUnread = refuse
+) -> pa.Table:
     """The per-threshold counts of the trials `ids` (default: all)."""
-    return _load(store, "curves", ids, CURVE)
+    return _load(store, "curves", ids, CURVE, on_unread)
 
 
-def _load(store: Store, table: str, ids: Iterable[str] | None, schema: pa.Schema) -> pa.Table:
-    names = store.names(table, ".arrow")
-    if ids is not None:
-        there = set(names)  # one listing: a request for each would be slow on object storage
-        names = [name for name in (f"{i}.arrow" for i in ids) if name in there]
-    if not names:
+def has_rows(store: Store, table: str, ids: Iterable[str]) -> set[str]:
+    """Those of the trials `ids` that have a file or a place in a pack of a table."""
+    wanted = list(ids)
+
+    def look(listing: Listing) -> set[str]:
+        files = Files(store, listing, lambda _: None)
+        packed = (i for _, mine in files.packed(wanted) for i in mine)
+        return {*files.loose(wanted), *packed}
+
+    return reading(store, table, look)
+
+
+def image_blocks(store: Store, ids: Iterable[str], on_unread: OnUnread = refuse) -> Iterator[Block]:
+    """The per-image counts of trials as they are stored, some trials in memory at a time.
+
+    Its time is proportional to the trials asked for, however many the store has. Image names may
+    be dictionary-encoded. A trial without counts is left out.
+
+    Args:
+        store: where.
+        ids: of the trials.
+        on_unread: as for `load_trials`.
+    """
+    left = dict.fromkeys(ids)
+    for _ in range(TRIES):
+        files = Files(store, listed(store, "images"), on_unread)
+        try:
+            for block in files.blocks(list(left)):
+                for trial_id, _ in block.spots:
+                    del left[trial_id]
+                yield block
+            return
+        except FileNotFoundError:
+            continue  # packed while the others were read
+    raise InputError(f"{store}/images: its files change all the time; try again later")
+
+
+def _load(
+    store: Store, table: str, ids: Iterable[str] | None, schema: pa.Schema, on_unread: OnUnread
+) -> pa.Table:
+    wanted = None if ids is None else list(ids)
+
+    def read(listing: Listing) -> list[tuple[str, pa.Table]]:
+        unread.clear()
+        files = Files(store, listing, unread.append)
+        return [(b.spots[0][0], rows) for b in files.blocks(wanted) for rows in _rows(b)]
+
+    unread: list[Unread] = []
+    parts = reading(store, table, read)
+    for one in unread:
+        on_unread(one)
+    if not parts:
         return versioned(schema, table).empty_table()
-    with ThreadPoolExecutor(8) as pool:
-        parts = list(pool.map(lambda n: store.read_table(f"{table}/{n}"), names))
-    return pa.concat_tables(parts, promote_options="permissive")
+    whole = _joined(table, parts, on_unread)
+    if table == "trials":
+        owners = whole["id"].to_pylist()
+        if owners != sorted(owners):
+            whole = whole.combine_chunks().take(pc.sort_indices(whole["id"]))
+    return whole
+
+
+def _rows(block: Block) -> Iterator[pa.Table]:
+    """The rows of a block's trials as plain text; of trials side by side at once."""
+    start = end = 0
+    for _, spot in block.spots:
+        if spot.start != end:
+            if end > start:
+                yield decoded(block.table.slice(start, end - start))
+            start = spot.start
+        end = spot.start + spot.rows
+    yield decoded(block.table.slice(start, end - start))
+
+
+def _joined(table: str, parts: Sequence[tuple[str, pa.Table]], on_unread: OnUnread) -> pa.Table:
+    """One table of all; a part whose columns are of other types than those before is left out."""
+    try:
+        return pa.concat_tables([part for _, part in parts], promote_options="permissive")
+    except pa.ArrowException:
+        fitting = parts[0][1].schema
+        kept = []
+        for trial_id, part in parts:
+            try:
+                both = [fitting, part.schema]
+                fitting = pa.unify_schemas(both, promote_options="permissive")
+                kept.append(part)
+            except pa.ArrowException as error:
+                name = f"{table}/{trial_id}.arrow"
+                on_unread(Unread(name, f"{name}: a column of another type ({error})"))
+        return pa.concat_tables(kept, promote_options="permissive")
 
 
 def artefact_name(stage_id: str, name: str) -> str:

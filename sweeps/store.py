@@ -100,6 +100,11 @@ class Store:
         files = (info for info in self._infos(folder) if info.type == fs.FileType.File)
         return {info.base_name: info.mtime_ns / 1e9 for info in files}
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each file directly inside `folder`."""
+        files = (info for info in self._infos(folder) if info.type == fs.FileType.File)
+        return {info.base_name: info.size for info in files}
+
     def _infos(self, folder: str) -> list[fs.FileInfo]:
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
         with self._files(folder) as files:
@@ -122,6 +127,18 @@ class Store:
             if self.local is None and not self.exists(name):
                 raise FileNotFoundError(errno.ENOENT, "not there", name) from None
             raise
+
+    def open(self, name: str) -> pa.NativeFile:
+        """The relative file `name` for reading at any place; for files that are never replaced.
+
+        Raises:
+            FileNotFoundError: when it is not there.
+        """
+        if self.local is not None:
+            # A map stays whole when the file is deleted meanwhile.
+            return pa.memory_map(str(self.local / name))
+        with self._files(name) as files:
+            return files.open_input_file(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Write `name` whole or not at all: a temporary file renamed on disks, one PUT on S3.

@@ -12,6 +12,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 SCHEMA_VERSION = 1
+#: The format of packs (`sweeps.compacting`): higher, so that versions without packs refuse them.
+PACK_VERSION = 2
 
 #: Columns every trial row has; `config.*`, `metric.*`, `seconds.*`, `stage.*` are added by name.
 TRIAL = pa.schema(

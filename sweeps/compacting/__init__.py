@@ -1,0 +1,1 @@
+"""Many small files of a store into few, and reading both as one."""
