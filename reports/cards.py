@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from camsweep.reports.artefacts import Filled, Line, Value
-from camsweep.reports.board.ranking import Entry, Leaderboard
+from camsweep.reports.board.entry import Entry, Leaderboard
 from camsweep.reports.board.text import leaderboard_caption, ranks
 from camsweep.reports.exhibit import Exhibit, Grid
+from camsweep.reports.filled import Filled, Line, Value
 from camsweep.reports.markup import Html, join, script_json, tag
 from camsweep.reports.measure import Estimate
 from camsweep.reports.pictures import Pictures, data_uri
@@ -16,10 +16,13 @@ from camsweep.reports.spec import ContrastSpec
 from camsweep.reports.text import (
     against_paper,
     failure,
+    judged,
     published,
     remarks,
     shape_lines,
     verdict,
+    verdict_line,
+    verdict_rules,
     wide,
 )
 from camsweep.reports.words import (
@@ -90,12 +93,11 @@ def _measured(value: Value, *, signed: bool = False) -> Html:
     return _effect(value.estimate) if signed else _number(value.estimate)
 
 
-def _against(value: Value) -> Html:
-    text = against_paper(value)
-    return tag("td", _tag(text) if text == value.unlike else text)
+def _judged(value: Value) -> Html:
+    return tag("td", _tag(judged(value)) if value.verdict else BLANK)
 
 
-def _stacked(value: Value) -> Html:
+def _stacked(value: Value, decimals: int) -> Html:
     """Everything of a value in one cell, for tables with many columns."""
     parts: list[Html | None] = []
     if value.estimate is not None:
@@ -103,10 +105,11 @@ def _stacked(value: Value) -> Html:
     elif value.hole:
         parts.append(join("not measured"))
     if value.published is not None:
-        text = against_paper(value)
-        # Why the two can't be compared stands in the caption; here there is no room.
-        words = f" ({text})" if value.difference is not None else ""
-        parts.append(tag("small", f"paper {published(value)}{words}"))
+        words = f" ({against_paper(value)})" if value.difference is not None else ""
+        parts.append(tag("small", f"paper {published(value, decimals)}{words}"))
+        # Why the whole table can't be compared stands in the caption; here there is no room.
+        if value.verdict is not None and not value.unlike:
+            parts.append(tag("small", _tag(judged(value))))
     if value.effect is not None:
         words = verdict(value.effect)
         parts.append(tag("small", f"effect {100 * value.effect.mean:+.1f} ", _tag(words)))
@@ -117,29 +120,46 @@ def _row_name(line: Line) -> Html:
     return tag("th", line.name, " " if line.ours else None, _tag("ours" if line.ours else ""))
 
 
+def _beside(values: Sequence[Value], filled: Filled) -> list[tuple[str, list[Html]]]:
+    """The columns beside a measured one: published, difference, verdict, effect; where any is."""
+    parts: list[tuple[str, list[Html]]] = []
+    if any(v.published is not None for v in values):
+        parts.append(("published", [tag("td", published(v, filled.decimals)) for v in values]))
+    if any(v.difference is not None for v in values):
+        parts.append(("difference", [tag("td", against_paper(v)) for v in values]))
+    if any(v.verdict is not None for v in values):
+        parts.append(("verdict", [_judged(v) for v in values]))
+    if any(v.effect for v in values):
+        parts.append((f"against {filled.reference}", [_effect(v.effect) for v in values]))
+    return parts
+
+
 def table(filled: Filled) -> Html:
     """The table of a filled artefact, with every number's interval, published value and effect."""
     many = wide(filled)
     signed_column = len(filled.columns) - 1 if isinstance(filled.spec, ContrastSpec) else -1
-    head = [tag("th", "")]
-    cells: list[list[Html]] = [[_row_name(line)] for line in filled.lines]
+    head = [tag("th", ""), *(tag("th", name, class_="left") for name in filled.facts)]
+    cells: list[list[Html]] = [
+        [_row_name(line), *(tag("td", word or BLANK, class_="left") for word in line.facts)]
+        for line in filled.lines
+    ]
     for index, column in enumerate(filled.columns):
         values = [line.values[index] for line in filled.lines]
-        head.append(tag("th", column))
-        for row, value in zip(cells, values, strict=True):
-            row.append(_stacked(value) if many else _measured(value, signed=index == signed_column))
-        if not many and any(v.published is not None for v in values):
-            head += [tag("th", "published"), tag("th", "difference")]
-            for row, value in zip(cells, values, strict=True):
-                row += [tag("td", published(value)), _against(value)]
-        if not many and any(v.effect for v in values):
-            head.append(tag("th", f"against {filled.reference}"))
-            for row, value in zip(cells, values, strict=True):
-                row.append(_effect(value.effect))
-    head.append(tag("th", "seeds"))
+        signed = index == signed_column
+        shown = [
+            _stacked(v, filled.decimals) if many else _measured(v, signed=signed) for v in values
+        ]
+        parts = [(column, shown), *([] if many else _beside(values, filled))]
+        for name, column_cells in parts:
+            head.append(tag("th", name))
+            for row, cell in zip(cells, column_cells, strict=True):
+                row.append(cell)
+    if filled.spec.measurable:
+        head.append(tag("th", "seeds"))
+        for row, line in zip(cells, filled.lines, strict=True):
+            row.append(tag("td", line.seeds or BLANK))
     rows = []
     for row, line in zip(cells, filled.lines, strict=True):
-        row.append(tag("td", line.seeds or BLANK))
         rows.append(tag("tr", *row, class_="paper-only" if line.published_only else None))
     whole = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows))
     return tag("div", whole, class_="scroll")
@@ -152,12 +172,31 @@ def _block(title: str, items: Sequence[object], class_: str = "") -> Html | None
     return tag("div", tag("h3", title), listed, class_=class_ or None)
 
 
+def _beside_the_paper(filled: Filled) -> Html | None:
+    """The verdicts counted, what they mean, and where the protocols differ."""
+    counted = verdict_line(filled)
+    rules = verdict_rules(filled)
+    parts: list[Html] = [join(counted)] if counted else []
+    if rules:
+        told = tag("ul", *(tag("li", rule) for rule in rules))
+        parts.append(tag("details", tag("summary", "What the verdicts mean"), told))
+    if filled.protocol:
+        listed = tag("ul", *(tag("li", words) for words in filled.protocol))
+        title = f"Protocol: {len(filled.protocol)} differences to the paper's"
+        if len(filled.protocol) == 1:
+            title = "Protocol: one difference to the paper's"
+        known = tag("p", f"Known from: {'; '.join(filled.sources)}.", class_="caption")
+        parts.append(tag("details", tag("summary", title), listed, known))
+    return _block("Beside the paper", parts)
+
+
 def notes(filled: Filled) -> Html | None:
     """What stands under a table or figure: shape, remarks, holes with commands, failed trials."""
     extra = []
     if wide(filled) and filled.reference and any(v.effect for x in filled.lines for v in x.values):
         extra.append(f"Effect: paired difference to {filled.reference}, same seeds and images.")
     blocks = [
+        _beside_the_paper(filled),
         _block("Does the shape of the published result hold?", shape_lines(filled)),
         _block("How to read this", [*extra, *remarks(filled)]),
         _block(

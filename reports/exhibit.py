@@ -7,7 +7,7 @@ Whatever makes something to be shown (a paper's table, a search, a design, the l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import plotly.graph_objects as go
@@ -73,6 +73,7 @@ class Exhibit:
         notes: markup below: shape, remarks, holes with their commands, failed trials.
         holes: how many things are missing that a command can fill.
         failed: how many of its trials failed.
+        verdicts: how many of its numbers agree with the published ones, by `verdicts.WORDS`.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Exhibit:
     notes: Html | None = None
     holes: int = 0
     failed: int = 0
+    verdicts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:

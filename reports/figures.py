@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from camsweep.reports.artefacts import Filled, Line
+from camsweep.reports.filled import Filled, Line
 from camsweep.reports.spec import CurveSpec, paper
 from camsweep.reports.words import METRIC_TITLES, bounds
 

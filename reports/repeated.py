@@ -10,7 +10,7 @@ from camsweep.reports.load import Trial
 from camsweep.sweeps.repeats import Repeat, spread
 
 if TYPE_CHECKING:
-    from camsweep.reports.artefacts import Filled
+    from camsweep.reports.filled import Filled
 
 #: Behind the name of a variant whose fixed seed did not give the same numbers again.
 MARK = " ‡"

@@ -8,149 +8,27 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from camsweep.reports.published import Frozen, Paper
+from camsweep.reports.specparts import Column, Contrast, MetricName, Point, Row, Shown
 from camsweep.shards.errors import InputError, nearest
-
-METRICS = (
-    "miou",
-    "miou_raw",
-    "miou_refined",
-    "miou_is_cam",
-    "miou_estimated",
-    "background_iou",
-    "foreground_iou",
-)
-
-
-def _metric(name: str) -> str:
-    """A metric column that trials have: one of `METRICS`, or ``miou_scale_<scale>``."""
-    scale = name.removeprefix("miou_scale_")
-    if name in METRICS:
-        return name
-    try:
-        written = f"{float(scale):g}"
-    except ValueError:
-        raise ValueError(f"no metric '{name}'{nearest(name, METRICS)}") from None
-    if scale == name or scale != written:
-        raise ValueError(f"no metric '{name}'; did you mean 'miou_scale_{written}'?")
-    return name
-
-
-MetricName = Annotated[str, AfterValidator(_metric)]
-
-
-class Frozen(BaseModel):
-    """Base of all spec models: no unknown keys, no change after reading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Comparable(Frozen):
-    """What trials must be like to be compared with a published number.
-
-    The data set's name is no part of it: it is whatever its folder was called.
-
-    Attributes:
-        profile: the shipped profile with the paper's schedule.
-        images: how many images the paper evaluates on.
-        classes: names in the order of their indices, the background first.
-    """
-
-    profile: str
-    images: int
-    classes: tuple[str, ...]
-
-
-class Paper(Frozen):
-    """The published numbers of a paper, in percent: artefact -> row -> column -> number."""
-
-    paper: str
-    title: str
-    measured_on: str
-    comparable: Comparable
-    artefacts: dict[str, dict[str, dict[str, float]]]
-
-
-class Column(Frozen):
-    """A measured column; ``published`` is its name in the paper's file (default: ``name``).
-
-    ``optional`` marks a column that some rows cannot have: it is then blank, not a hole.
-    """
-
-    name: str
-    metric: MetricName
-    published: str | None = None
-    optional: bool = False
-
-
-class Row(Frozen):
-    """A row: the sweep's ``label``, or a published row (``hole`` says why it is not measured)."""
-
-    name: str
-    label: str | None = None
-    published: str | None = None
-    hole: str | None = None
-    ours: bool = False
-
-    @model_validator(mode="after")
-    def _measured_or_published(self) -> Row:
-        if self.label is None and (self.published is None or self.hole is None):
-            raise ValueError("a row without label needs published and hole")
-        return self
-
-
-class Point(Frozen):
-    """A point of a curve; ``x`` is left out on an axis of names."""
-
-    name: str
-    label: str
-    x: float | None = None
-    published: str | None = None
-
-
-class Shown(Frozen):
-    """A column of a picture grid: ``map`` is a label's final map, ``raw`` its classifier's CAM."""
-
-    name: str
-    show: Literal["image", "mask", "map", "raw"]
-    label: str | None = None
-
-
-class Side(Frozen):
-    """One side of a contrast: the mean over the labels of a sweep."""
-
-    name: str
-    sweep: str
-    labels: tuple[str, ...] = Field(min_length=1)
-
-
-class Contrast(Frozen):
-    """First minus second, paired by seed and image."""
-
-    name: str
-    first: Side
-    second: Side
-    published: str | None = None
 
 
 class Artefact(Frozen):
-    """What all artefacts have. ``name`` and ``paper`` come from the file's place."""
+    """What all artefacts have. ``name`` and ``paper`` come from the file's place.
+
+    ``sweep`` is empty where nothing can be measured yet; ``measured_on`` says what the published
+    numbers were measured on where that is not what the paper's others were.
+    """
 
     paper: str
     name: str
     number: str
     title: str
     about: str = ""
-    sweep: str
+    sweep: str = ""
+    measured_on: str | None = None
 
     @property
     def id(self) -> str:
@@ -159,26 +37,61 @@ class Artefact(Frozen):
 
     def sweeps(self) -> frozenset[str]:
         """The sweeps whose trials fill the artefact."""
-        return frozenset(sweep for sweep, _ in self.cells()) | {self.sweep}
+        named = {self.sweep} if self.sweep else set()
+        return frozenset(sweep for sweep, _ in self.cells()) | named
 
     def cells(self) -> tuple[tuple[str, str], ...]:
         """The (sweep, label) pairs that stand in the artefact."""
         return ()
 
+    @property
+    def measurable(self) -> bool:
+        """Whether this version can fill any of it."""
+        return bool(self.cells())
+
+    @model_validator(mode="after")
+    def _has_sweep(self) -> Artefact:
+        if self.cells() and not self.sweep:
+            raise ValueError("sweep: missing, and some of it has a label")
+        return self
+
 
 class TableSpec(Artefact):
     """Rows of labels against columns of metrics.
 
-    ``reference`` is the row effects are taken from, ``headline`` the column whose order is compared
-    with the paper's (default: the first), ``ordered`` says that the rows lie along an axis.
+    ``facts`` are columns of words before the numbers. ``reference`` is the row effects are taken
+    from, ``headline`` the column whose order is compared with the paper's (default: the first),
+    ``ordered`` says that the rows lie along an axis, ``cumulative`` names the rows of which each
+    adds a part to the one before it: of them a waterfall is drawn.
     """
 
     kind: Literal["table"]
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[Column, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+    facts: tuple[str, ...] = ()
     reference: str | None = None
     headline: str | None = None
     ordered: bool = False
+    cumulative: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> TableSpec:
+        rows = [row.name for row in self.rows]
+        columns = [column.name for column in self.columns]
+        if self.reference is not None and self.reference not in rows:
+            raise ValueError(f"reference: no row '{self.reference}'{nearest(self.reference, rows)}")
+        for name in self.cumulative:
+            if name not in rows:
+                raise ValueError(f"cumulative: no row '{name}'{nearest(name, rows)}")
+        if self.headline is not None and self.headline not in columns:
+            hint = nearest(self.headline, columns)
+            raise ValueError(f"headline: no column '{self.headline}'{hint}")
+        for row in self.rows:
+            for name in row.facts:
+                if name not in self.facts:
+                    hint = nearest(name, self.facts)
+                    raise ValueError(f"rows: {row.name}: no facts column '{name}'{hint}")
+        return self
 
     def cells(self) -> tuple[tuple[str, str], ...]:
         """Those of the rows that are measured."""
@@ -209,6 +122,11 @@ class PicturesSpec(Artefact):
     def cells(self) -> tuple[tuple[str, str], ...]:
         """Those of the columns that show maps."""
         return tuple((self.sweep, c.label) for c in self.columns if c.label is not None)
+
+    @property
+    def measurable(self) -> bool:
+        """Whether a column shows a map; images and masks alone are no result."""
+        return any(column.show in ("map", "raw") for column in self.columns)
 
 
 class ContrastSpec(Artefact):

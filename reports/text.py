@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from camsweep.reports import seeded
-from camsweep.reports.artefacts import OTHER_SETTINGS, Filled, Line, Value
 from camsweep.reports.exhibit import Grid
+from camsweep.reports.filled import OTHER_SETTINGS, Filled, Line, Value
 from camsweep.reports.load import Trial
 from camsweep.reports.measure import Estimate
 from camsweep.reports.shape import sentences
 from camsweep.reports.spec import ContrastSpec, CurveSpec, PicturesSpec, TableSpec, paper
+from camsweep.reports.verdicts import RULES, UNLIKE, summary
 from camsweep.reports.words import BLANK, bounds, measured
 
 
@@ -28,15 +29,18 @@ def verdict(difference: Estimate) -> str:
 
 
 def against_paper(value: Value) -> str:
-    """Measured minus published in points, or why the two can't be compared."""
-    if value.published is None or value.estimate is None:
-        return BLANK
-    return value.unlike if value.difference is None else f"{value.difference:+.1f}"
+    """Measured minus published in points; blank where the two can't be compared."""
+    return BLANK if value.difference is None else f"{value.difference:+.1f}"
 
 
-def published(value: Value) -> str:
-    """The published number as the paper prints it."""
-    return BLANK if value.published is None else f"{value.published:.2f}"
+def judged(value: Value) -> str:
+    """The verdict, ``reproduced``, ``not comparable: other data``; blank where there is none."""
+    return BLANK if value.verdict is None else value.verdict.text
+
+
+def published(value: Value, decimals: int) -> str:
+    """The published number with as many decimals as the paper prints."""
+    return BLANK if value.published is None else f"{value.published:.{decimals}f}"
 
 
 def where(filled: Filled) -> str:
@@ -50,18 +54,47 @@ def where(filled: Filled) -> str:
 def caption(filled: Filled) -> str:
     """What is shown, on which data, and what the published numbers were measured on."""
     spec = filled.spec
-    about = paper(spec.paper)
-    parts = [spec.about, where(filled)]
+    measured_on = spec.measured_on or paper(spec.paper).measured_on
     if isinstance(spec, PicturesSpec):
-        return " ".join(p for p in parts if p)
+        return " ".join(p for p in (spec.about, where(filled)) if p)
+    if not spec.measurable:
+        words = f"Published, in percent: {measured_on}. This version measures none of it."
+        return f"{spec.about} {words}".strip()
+    parts = [spec.about, where(filled)]
     shown = "Mean over seeds and 95 % interval, in percent"
-    parts.append(f"{shown}; published: {about.measured_on}.")
-    shown_any = any(v.estimate is not None for line in filled.lines for v in line.values)
-    if filled.unlike and shown_any:
+    parts.append(f"{shown}; published: {measured_on}.")
+    if filled.unlike and measured_any(filled):
         what = "Other settings" if filled.unlike == OTHER_SETTINGS else "Other data"
         parts.append(f"{what} than the paper's: only the shape may be compared, not the level.")
     parts += seeded.rules(filled.selection, spec.sweeps())
     return " ".join(p for p in parts if p)
+
+
+def measured_any(filled: Filled) -> bool:
+    """Whether any of its cells has a number of ours."""
+    return any(v.estimate is not None for line in filled.lines for v in line.values)
+
+
+def verdict_line(filled: Filled) -> str:
+    """``Verdicts: 3 reproduced, 1 differs.``; empty where nothing was judged."""
+    counts = filled.verdicts
+    if not counts:
+        return ""
+    whys = {v.verdict.why for x in filled.lines for v in x.values if v.verdict is not None}
+    only = set(counts) == {UNLIKE} and len(whys) == 1
+    return f"Verdicts: {summary(counts)}{f' ({next(iter(whys))})' if only else ''}."
+
+
+def verdict_rules(filled: Filled) -> tuple[str, ...]:
+    """What the verdicts mean; nothing where all say that nothing may be compared."""
+    return RULES if set(filled.verdicts) - {UNLIKE} else ()
+
+
+def protocol_line(filled: Filled) -> str:
+    """``Protocol: crop 96 here, 448 in the paper; ...``; empty where nothing differs."""
+    if not filled.protocol:
+        return ""
+    return f"Protocol: {'; '.join(filled.protocol)}. Known from: {'; '.join(filled.sources)}."
 
 
 def shape_lines(filled: Filled) -> list[str]:
@@ -103,7 +136,9 @@ def notes(filled: Filled) -> tuple[str, ...]:
         f"Not measured: {hole.what}." + (f" Fill it with: {hole.command}" if hole.command else "")
         for hole in filled.holes
     ]
+    beside = (verdict_line(filled), *verdict_rules(filled), protocol_line(filled))
     return (
+        *(line for line in beside if line),
         *(f"Shape: {line}" for line in shape_lines(filled)),
         *remarks(filled),
         *holes,
@@ -120,21 +155,38 @@ def _name(line: Line) -> str:
     return f"{line.name} (ours)" if line.ours else line.name
 
 
+def _facts(line: Line) -> tuple[str, ...]:
+    return tuple(word or BLANK for word in line.facts)
+
+
 def _cell(value: Value) -> str:
     return "not measured" if value.hole else measured(value.estimate)
 
 
+def _has(filled: Filled, what: str) -> bool:
+    """Whether any cell has a field of `Value`: ``difference``, ``verdict``."""
+    return any(getattr(v, what) is not None for line in filled.lines for v in line.values)
+
+
 def _wide_rows(filled: Filled) -> list[tuple[str, ...]]:
     rows = []
+    differ, judge = _has(filled, "difference"), _has(filled, "verdict")
+    blank = ("",) * len(filled.facts)
     for line in filled.lines:
-        rows.append((_name(line), *map(_cell, line.values), str(line.seeds or BLANK)))
+        seeds = str(line.seeds or BLANK)
+        rows.append((_name(line), *_facts(line), *map(_cell, line.values), seeds))
         if any(v.published is not None for v in line.values):
-            rows.append(("  published", *map(published, line.values), ""))
-        if not line.published_only:
-            rows.append(("  difference", *map(against_paper, line.values), ""))
+            stated = (published(v, filled.decimals) for v in line.values)
+            rows.append(("  published", *blank, *stated, ""))
+        if differ and not line.published_only:
+            rows.append(("  difference", *blank, *map(against_paper, line.values), ""))
+        if judge and any(v.verdict for v in line.values):
+            # Why nothing may be compared stands in the caption and below; here there is no room.
+            words = (UNLIKE if v.unlike and v.verdict else judged(v) for v in line.values)
+            rows.append(("  verdict", *blank, *words, ""))
         if any(v.effect for v in line.values):
             against = f"  against {filled.reference}"
-            rows.append((against, *(effect(v.effect) for v in line.values), ""))
+            rows.append((against, *blank, *(effect(v.effect) for v in line.values), ""))
     return rows
 
 
@@ -143,26 +195,31 @@ def grid(filled: Filled) -> Grid:
     spec = filled.spec
     title = f"{spec.number}: {spec.title}"
     if wide(filled):
-        headers = ("", *filled.columns, "seeds")
+        headers = ("", *filled.facts, *filled.columns, "seeds")
         return Grid(title, caption(filled), headers, tuple(_wide_rows(filled)), notes(filled))
     is_contrast = isinstance(spec, ContrastSpec)
-    headers_list, rows = [""], [[_name(line)] for line in filled.lines]
+    headers_list = ["", *filled.facts]
+    rows = [[_name(line), *_facts(line)] for line in filled.lines]
     for index, column in enumerate(filled.columns):
         values = [line.values[index] for line in filled.lines]
-        headers_list.append(column)
         signed = is_contrast and index == len(filled.columns) - 1
-        for row, value in zip(rows, values, strict=True):
-            row.append(effect(value.estimate) if signed and not value.hole else _cell(value))
+        shown = [effect(v.estimate) if signed and not v.hole else _cell(v) for v in values]
+        parts = [(column, shown)]
         if any(v.published is not None for v in values):
-            headers_list += ["published", "difference"]
-            for row, value in zip(rows, values, strict=True):
-                row += [published(value), against_paper(value)]
+            parts.append(("published", [published(v, filled.decimals) for v in values]))
+        if any(v.difference is not None for v in values):
+            parts.append(("difference", [against_paper(v) for v in values]))
+        if any(v.verdict is not None for v in values):
+            parts.append(("verdict", [judged(v) for v in values]))
         if any(v.effect for v in values):
-            headers_list.append(f"against {filled.reference}")
-            for row, value in zip(rows, values, strict=True):
-                row.append(effect(value.effect))
-    headers_list.append("seeds")
-    for row, line in zip(rows, filled.lines, strict=True):
-        row.append(str(line.seeds or BLANK))
+            parts.append((f"against {filled.reference}", [effect(v.effect) for v in values]))
+        for header, texts in parts:
+            headers_list.append(header)
+            for row, text in zip(rows, texts, strict=True):
+                row.append(text)
+    if spec.measurable:
+        headers_list.append("seeds")
+        for row, line in zip(rows, filled.lines, strict=True):
+            row.append(str(line.seeds or BLANK))
     cells = tuple(tuple(row) for row in rows)
     return Grid(title, caption(filled), tuple(headers_list), cells, notes(filled))

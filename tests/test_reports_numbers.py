@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import synthetic_store as synthetic
 
-from camsweep.reports.artefacts import Filled, fill
-from camsweep.reports.board.ranking import Leaderboard, leaderboard
+from camsweep.reports.artefacts import fill
+from camsweep.reports.board.entry import Leaderboard
+from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.board.records import board_records
 from camsweep.reports.board.text import leaderboard_caption, ranks
 from camsweep.reports.cells import gather
+from camsweep.reports.filled import Filled
 from camsweep.reports.load import Selection, choose, read_trials
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names

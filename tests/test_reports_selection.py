@@ -14,12 +14,13 @@ import synthetic_store as synthetic
 
 from camsweep.platform.cli.quickstart import quickstart
 from camsweep.reports import figures
-from camsweep.reports.artefacts import Filled, fill
+from camsweep.reports.artefacts import fill
 from camsweep.reports.board import ranking
 from camsweep.reports.board.text import leaderboard_caption, leaderboard_grid
 from camsweep.reports.build import Request, build
 from camsweep.reports.cells import fits, gather, one_overrides
 from camsweep.reports.commands import QUICKSTART_OUT, Started, run_command, started
+from camsweep.reports.filled import Filled
 from camsweep.reports.load import Selection, choose, read_pictures, read_trials, settings_text
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
