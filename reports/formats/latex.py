@@ -20,7 +20,10 @@ NOTES = 12
 #: Text of more characters than this is set in lines.
 LINE = 30
 _NOTE = 600
-_HEADING = 13
+#: From so many columns on they stand closer together.
+_MANY = 9
+#: Words of at most so many characters stand in the middle of their column.
+_SHORT = 14
 BOLD = "Bold: the highest mean of a column whose interval lies above all others'."
 
 
@@ -38,18 +41,20 @@ def latex(grid: Grid, label: str) -> str:
     columns = [_Column(grid, index) for index in range(len(grid.headers))]
     groups = _groups(grid)
     count = len(groups)
-    caption = f"{grid.title}. {grid.caption}"
+    title = _title(grid.title)
+    caption = f"{title}. {grid.caption}"
     if any(column.best is not None for column in columns):
         caption += f" {BOLD}"
     written = []
     for number, rows in enumerate(groups, 1):
-        said = caption if number == 1 else f"{grid.title} (continued)."
+        said = caption if number == 1 else f"{title} (continued)."
         named = f"tab:{name}" if number == 1 else f"tab:{name}:{number}"
         lines = [
             r"\begin{table}[htbp]",
             r"  \centering\small",
             rf"  \caption{{{tex_text(said)}}}",
-            rf"  \label{{{named}}}",
+            rf"  \label{{{named}}}\par\medskip",
+            *([r"  \setlength{\tabcolsep}{3.5pt}"] if len(columns) >= _MANY else ()),
             *(_tabular(columns, rows) if columns else ()),
             *(_notes(grid.notes) if number == count else ()),
             r"\end{table}",
@@ -93,6 +98,12 @@ def _groups(grid: Grid) -> list[range]:
     return [*found, range(start, len(grid.rows))]
 
 
+def _title(text: str) -> str:
+    """A title without the number that it has in the paper: LaTeX gives it one of its own."""
+    found = re.fullmatch(r"(Table|Figure|Section) ([\w.]+): (.+)", text, re.S)
+    return text if found is None else f"{found[3]} (the paper's {found[1].lower()} {found[2]})"
+
+
 def _is_sub(row: Sequence[str]) -> bool:
     """Whether a row (published, difference) belongs to the one above it."""
     return bool(row) and row[0].startswith("  ")
@@ -103,7 +114,8 @@ def _tabular(columns: Sequence[_Column], rows: range) -> list[str]:
     body = [" & ".join(column.cell(row) for column in columns) for row in rows]
     return [
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"  \begin{{tabular}}{{@{{}}{spec}@{{}}}}",
+        # An empty table would have no width at all, by which resizebox would divide.
+        rf"  \begin{{tabular}}{{@{{\hspace{{1sp}}}}{spec}@{{}}}}",
         r"  \toprule",
         "  " + " & ".join(column.heading() for column in columns) + r" \\",
         r"  \midrule",
@@ -119,7 +131,9 @@ def _notes(notes: Sequence[str]) -> list[str]:
     shown = [textwrap.shorten(note, _NOTE, placeholder=" …") for note in notes[:NOTES]]
     if notes[NOTES:]:
         shown.append(f"{len(notes) - NOTES} more notes are in the Markdown file.")
-    lines = [f"  {breakable(note, 40)}\\par" for note in shown]
+    # Notes hold commands to be copied, and the usual font has a line for an underscore.
+    underscore = r"{\ttfamily\char95}"
+    lines = [f"  {breakable(note, 40)}\\par".replace(r"\_", underscore) for note in shown]
     begin = r"  \par\medskip\begin{minipage}{\linewidth}\footnotesize\raggedright"
     return [begin, *lines, r"  \end{minipage}"]
 
@@ -157,18 +171,26 @@ class _Column:
             return r"r@{\,}l"
         if self._long:
             return r">{\raggedright\arraybackslash}p{4.2cm}"
-        return "l" if self.kind == "text" else "r"
+        return self._side
+
+    @property
+    def _side(self) -> str:
+        if self.kind != "text":
+            return "r"
+        short = max(map(len, self._cells), default=0) <= _SHORT
+        return "c" if short and not self._first else "l"
 
     def heading(self) -> str:
         text = self._title.strip()
         lines = [text]
         if not self._long:
-            lines = textwrap.wrap(text, _HEADING) or [""]
+            # A heading is no reason for a column to be wider than its cells.
+            width = max(map(len, [*self._cells, *text.split()]), default=1)
+            lines = textwrap.wrap(text, max(width, 1), break_long_words=False) or [""]
         set_ = [_guarded(tex_text(line)) for line in lines]
         whole = set_[0]
         if len(set_) > 1:
-            side = "l" if self.kind == "text" else "r"
-            side = "c" if self.kind == "estimate" else side
+            side = "c" if self.kind == "estimate" else self._side
             whole = rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}" + r" \\ ".join(set_)
             whole += r"\end{tabular}"
         return rf"\multicolumn{{2}}{{c}}{{{whole}}}" if self.kind == "estimate" else whole

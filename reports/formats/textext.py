@@ -70,7 +70,9 @@ def tex_text(text: str) -> str:
     pdflatex would stop at is told by its number (``U+4E2D``); newlines become blanks.
     """
     # An empty group parts what a font would join.
-    plain = _LIGATURES.sub("\0", unicodedata.normalize("NFC", text).replace("\0", "\u2400"))
+    plain = unicodedata.normalize("NFC", text).replace("\0", "\u2400")
+    plain = re.sub(r'(?:(?<=^)|(?<=[\s(\[]))"(?=\S)', "\u201c", plain)
+    plain = _LIGATURES.sub("\0", plain)
     return "".join("{}" if char == "\0" else _sign(char) for char in plain)
 
 
