@@ -100,7 +100,9 @@ class Leaderboard:
             trial recorded it.
         classes: names, the background first.
         resamples: of the bootstrap.
-        asked: the filters, in words; entries keep their rank among all.
+        asked: the filters, in words; ranks are among the variants that fit them.
+        variants: how many have a place; more than there are entries where the best were asked for.
+        unknown: how many have none, as their metric is not known.
     """
 
     metric: str
@@ -113,6 +115,8 @@ class Leaderboard:
     classes: tuple[str, ...] = ()
     resamples: int = 0
     asked: str = ""
+    variants: int = 0
+    unknown: int = 0
 
     @property
     def key(self) -> str:

@@ -1,11 +1,20 @@
-"""A store -> its leaderboard."""
+"""A store -> its leaderboard, and one for each other profile and data set that it holds."""
 
 from __future__ import annotations
 
-from camsweep.reports.board.ranking import Leaderboard, leaderboard
+from camsweep.reports.board.entry import Leaderboard
+from camsweep.reports.board.filters import Filters
+from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.choosing import Say, chosen
+from camsweep.reports.load import Selection, Trial, choose, read_trials
 from camsweep.reports.measure import Measurements
+from camsweep.reports.repeated import Repeats
 from camsweep.sweeps.repeats import load_repeats
+from camsweep.sweeps.store import Store
+
+# Boards beside the chosen one: their resamples, a share of its own, but never fewer than these.
+SHARE, FEWEST = 5, 200
+_ALL = Filters()
 
 
 def rank(
@@ -14,6 +23,7 @@ def rank(
     profile: str | None = None,
     data: str | None = None,
     say: Say = print,
+    filters: Filters = _ALL,
 ) -> Leaderboard:
     """The leaderboard of a store.
 
@@ -23,10 +33,48 @@ def rank(
         profile: a profile's name, or None for the one with most trials.
         data: the beginning of a data digest, or None.
         say: gets one line for each other profile and data set that the store holds.
+        filters: which variants are ranked, and how many of the best are told.
 
     Raises:
-        InputError: no such store, profile, data set or metric.
+        InputError: no such store, profile, data set or metric, or no variant that fits a filter.
     """
     opened, selection = chosen(store, profile, data, say)
     measurements = Measurements(opened, selection.trials)
-    return leaderboard(selection, measurements, metric, load_repeats(opened))
+    return leaderboard(selection, measurements, metric, load_repeats(opened), filters)
+
+
+def other_boards(
+    store: Store,
+    selection: Selection,
+    repeats: Repeats,
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[Leaderboard, ...]:
+    """The leaderboards of the store's other profiles and data sets, in the order of their names.
+
+    From fewer resamples, as their captions tell: they stand beside the report, which is about the
+    selection.
+
+    Args:
+        store: whose trials.
+        selection: the chosen trials, whose board is not among them.
+        repeats: of the trials that were run again, by id.
+        resamples: of the chosen board's bootstrap.
+        seed: of the bootstrap.
+    """
+    if not selection.others:
+        return ()
+    mine = (selection.profile, selection.data_name, selection.data_digest)
+    groups: dict[tuple[str, str, str], list[Trial]] = {}
+    for trial in read_trials(store):
+        group = (trial.profile, trial.data_name, trial.data_digest)
+        if trial.done and group != mine:
+            groups.setdefault(group, []).append(trial)
+    fewer = min(resamples, max(resamples // SHARE, FEWEST))
+    found = []
+    for group in sorted(groups):
+        other = choose(groups[group], group[0], group[2])
+        measurements = Measurements(store, other.trials, resamples=fewer, seed=seed)
+        found.append(leaderboard(other, measurements, repeats=repeats))
+    return tuple(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from camsweep.reports.board.ranking import Leaderboard
+from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.measure import Estimate
 
 RANKED = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camsweep.reports.board.ranking import Leaderboard
+from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.records import RANKED, board_records
 from camsweep.reports.board.text import leaderboard_grid
 from camsweep.reports.exhibit import Exhibit, Records

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from camsweep.reports import seeded
-from camsweep.reports.board.ranking import ESTIMATED, LEVEL, TESTED, Leaderboard
+from camsweep.reports.board.entry import Leaderboard
+from camsweep.reports.board.groups import LEVEL
+from camsweep.reports.board.ranking import ESTIMATED, TESTED
 from camsweep.reports.exhibit import Grid
 from camsweep.reports.repeated import MARK, points
 from camsweep.reports.words import (
