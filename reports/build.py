@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from camsweep.reports import images, site
+from camsweep.reports import images
 from camsweep.reports.board.showing import board_exhibit
 from camsweep.reports.choosing import Say
 from camsweep.reports.exhibit import Exhibit
+from camsweep.reports.own.showing import is_sweep
 from camsweep.reports.report import RESAMPLES, Report, assemble
+from camsweep.reports.site.page import page
+from camsweep.reports.site.provenance import Facts
 from camsweep.reports.spec import select
 from camsweep.reports.writing import write, write_images, write_tables
 from camsweep.shards.errors import InputError, nearest
@@ -72,7 +75,7 @@ def check(request: Request) -> None:
         InputError: no such artefact, or the folder is a file or can't be written to.
     """
     if request.artefacts:
-        select(list(request.artefacts))
+        select([name for name in request.artefacts if not is_sweep(name)])
     out = request.out
     probe = out / f".probe-{uuid.uuid4().hex}"
     try:
@@ -137,14 +140,19 @@ def publish(report: Report, request: Request, say: Say, refresh: int | None = No
     if wanted and "html" not in formats and not images.has_browser():
         formats = ("html", *formats)  # so that what was asked for can be seen at all
     if "html" in formats:
-        path = request.out / "index.html"
-        facts = site.Facts(request.command, metadata.version("camsweep"), refresh)
-        write(path, site.page(report, facts))
-        written.append(path)
+        written.append(write_page(report, request, refresh))
     shown = everything(report)
     drawn = write_images(request.out, shown, wanted if request.formats else ("png", "svg"), say)
     # Tables come last: Markdown shows the images that there are.
     return [*written, *write_tables(request.out, shown, formats, drawn), *drawn]
+
+
+def write_page(report: Report, request: Request, refresh: int | None = None) -> Path:
+    """Write the page alone; ``refresh`` as for `publish`."""
+    path = request.out / "index.html"
+    facts = Facts(request.command, metadata.version("camsweep"), refresh)
+    write(path, page(report, facts))
+    return path
 
 
 def everything(report: Report) -> Sequence[Exhibit]:

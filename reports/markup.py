@@ -6,7 +6,7 @@ import html
 import json
 from typing import Any
 
-_VOID = frozenset({"img", "br", "meta", "hr"})
+_VOID = frozenset({"img", "br", "input", "meta", "hr"})
 
 
 class Html(str):

@@ -1,0 +1,1 @@
+"""The HTML site: one file with pages, a leaderboard to sort and filter, and a picture browser."""
