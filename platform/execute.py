@@ -26,6 +26,7 @@ from camsweep.shards.verify import check_digests
 from camsweep.sweeps.estimate import seconds_by_trial
 from camsweep.sweeps.order import limited
 from camsweep.sweeps.plan import Plan
+from camsweep.sweeps.remembered import write_forms
 from camsweep.sweeps.resources import Resources
 from camsweep.sweeps.results import add_all_uses, load_trials, merged_uses
 from camsweep.sweeps.sequential import more_seeds
@@ -104,6 +105,7 @@ def execute(
     context.store.remove_leftovers()
     plan = prepared.plan
     write_stopping(context.store, plan, prepared.history, skip_damaged=context.skip_damaged)
+    write_forms(context.store, plan)
     _check_data(prepared, plan, console)
     _tell_cached(prepared)
     monitor = Monitor(plan, expected=seconds_by_trial(plan, prepared.history))

@@ -1,0 +1,1 @@
+"""Ablation designs: effects of components, how they act together, and their shares of the whole."""

@@ -1,0 +1,1 @@
+"""Sweeps of the user, and what every sweep without a published table shares."""
