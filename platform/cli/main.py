@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     os.environ["CAMSWEEP_DEBUG"] = "1" if debug else ""
-    words = _with_number(words, "--repeat")
+    words = _with_number(words, "--repeat", 1)
+    words = _with_number(words, "--watch", report.WATCH_SECONDS)
     try:
         result = app(words, standalone_mode=False)
         status = int(result) if isinstance(result, int) else 0
@@ -114,12 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"{error.filename or 'disk'}: {error.strerror}", 2)
 
 
-def _with_number(words: list[str], option: str) -> list[str]:
-    """The words, with a 1 behind an option that stands alone: Typer knows no optional values."""
+def _with_number(words: list[str], option: str, number: int) -> list[str]:
+    """The words, a number behind an option that stands alone: Typer knows no optional values."""
     if option in words:
         behind = words.index(option) + 1
         if not (words[behind:] and words[behind].isdigit()):
-            return [*words[:behind], "1", *words[behind:]]
+            return [*words[:behind], str(number), *words[behind:]]
     return words
 
 

@@ -8,6 +8,9 @@ import typer
 
 from camsweep.platform.cli.options import DEFAULT_STORE, StoreUrl
 
+#: What `--watch` alone means.
+WATCH_SECONDS = 10
+
 ProfileChoice = Annotated[
     str | None,
     typer.Option(
@@ -29,7 +32,8 @@ def report(
     artefacts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Tables and figures (cpn/table4) or a paper (cpn). Without: all with results.",
+            help="Tables and figures (cpn/table4), a paper (cpn), or ablate, searches, own. "
+            "Without: all with results.",
             show_default=False,
         ),
     ] = None,
@@ -46,19 +50,45 @@ def report(
     ] = None,
     profile: ProfileChoice = None,
     data: DataChoice = None,
+    watch: Annotated[
+        int | None,
+        typer.Option(
+            "--watch",
+            min=1,
+            metavar="[SECONDS]",
+            help=f"Write it again whenever the store changed, looking every {WATCH_SECONDS} (or "
+            "so many) seconds, until Ctrl-C. Without --format: html alone.",
+            show_default=False,
+        ),
+    ] = None,
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="With --watch: end when no sweep runs any more.")
+    ] = False,
 ) -> None:
     """Regenerate the ablation tables and figures as one page that needs no network.
+
+    The same tables and figures come as files, too: png, svg and pdf images (drawn by Chromium), tex
+    tables for a paper with tables.tex to look at them all, md for GitHub, csv with every number in
+    full. Files of another report in the same folder stay. In Python, camsweep.reports.api gives
+    them as Arrow tables and plotly figures.
 
     Examples:
       camsweep report --store results
 
       camsweep report cpn/table4 cpn/fig6 --store results --out paper --format html,tex,pdf
+
+      camsweep report cpn --store results --profile voc12 --data 3f2a --format md,svg,csv
+
+      camsweep report --store results --watch 30
+
+      camsweep report --store s3://bucket/results --watch --until-done --format html,csv
     """
     import shlex
     import sys
     from pathlib import Path
 
     from camsweep.reports.build import Request, build, parse_formats
+    from camsweep.shards.errors import InputError
 
     words = ["camsweep", *sys.argv[1:]]
     request = Request(
@@ -70,6 +100,13 @@ def report(
         data=data,
         command=shlex.join(words),
     )
+    if watch is not None:
+        from camsweep.platform.watching import watch as watch_store
+
+        watch_store(request, watch, typer.echo, until_done=until_done)
+        return
+    if until_done:
+        raise InputError("--until-done: only with --watch")
     written = build(request, say=lambda line: typer.echo(line, err=True))
     page = [path for path in written if path.name == "index.html"]
     others = len(written) - len(page)
