@@ -9,11 +9,14 @@ import numpy as np
 
 from camsweep.reports import figures
 from camsweep.reports.artefacts import available, fill
-from camsweep.reports.board.ranking import Leaderboard, leaderboard
+from camsweep.reports.board.entry import Leaderboard
+from camsweep.reports.board.ofstore import other_boards
+from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.choosing import Say, chosen
 from camsweep.reports.exhibit import Drawn, Exhibit
 from camsweep.reports.load import Selection, read_epochs
 from camsweep.reports.measure import Measurements
+from camsweep.reports.own.showing import is_sweep, sweep_exhibits
 from camsweep.reports.repeated import with_repeats
 from camsweep.reports.showing import exhibit_of
 from camsweep.reports.spec import AnySpec, select, shipped
@@ -32,6 +35,7 @@ class Report:
         store: as the user wrote it.
         selection: the trials of one profile and data set, and what else the store holds.
         board: the leaderboard.
+        boards: that one first, then one for each other profile and data set of the store.
         exhibits: everything else, page by page in order.
         resamples: of the bootstrap.
     """
@@ -41,6 +45,7 @@ class Report:
     board: Leaderboard
     exhibits: tuple[Exhibit, ...]
     resamples: int = RESAMPLES
+    boards: tuple[Leaderboard, ...] = ()
 
 
 def assemble(
@@ -67,20 +72,24 @@ def assemble(
     Raises:
         InputError: no such store, profile, data set or artefact.
     """
-    if artefacts:
-        select(list(artefacts))  # a wrong name is told before anything is read
+    papers = [name for name in artefacts if not is_sweep(name)]
+    select(papers)  # a wrong name is told before anything is read
     opened, selection = chosen(store, profile, data, say)
     measurements = Measurements(opened, selection.trials, resamples=resamples, seed=seed)
     repeats = load_repeats(opened)
     board = leaderboard(selection, measurements, repeats=repeats)
+    others = other_boards(opened, selection, repeats, resamples=resamples, seed=seed)
     shown = []
-    for spec in _specs(artefacts, selection):
+    for spec in _specs(papers, selection) if papers or not artefacts else []:
         filled = with_repeats(fill(spec, selection, measurements, store), repeats)
-        shown.append(exhibit_of(filled, opened))
+        shown.append(exhibit_of(filled, opened, measurements))
+    if len(papers) < len(artefacts) or not artefacts:
+        asked = [name for name in artefacts if is_sweep(name)] if artefacts else None
+        shown += sweep_exhibits(selection, measurements, opened, store, say, asked)
     curves = training(board, opened)
     if curves is not None:
         shown.append(curves)
-    return Report(store, selection, board, tuple(shown), resamples)
+    return Report(store, selection, board, tuple(shown), resamples, (board, *others))
 
 
 def _specs(artefacts: Sequence[str], selection: Selection) -> list[AnySpec]:
