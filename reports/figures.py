@@ -22,6 +22,8 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 GRID = "#d9dee5"
 TEXT = "#1b2430"
+#: Words and lines of what is missing; read on white and on dark.
+HOLE = "#a86a1f"
 WIDTH = 900
 
 
@@ -148,8 +150,40 @@ def _add_published(figure: go.Figure, filled: Filled, row: int) -> None:
     )
 
 
+def _add_holes(figure: go.Figure, lines: Sequence[Line], log: bool) -> None:
+    """A dotted line and the words "not measured" at each point that has no number of ours."""
+    for line in lines:
+        if line.values[0].estimate is not None:
+            continue
+        by_value = log and line.x is not None
+        # On a log axis plotly takes values for shapes, but exponents for annotations.
+        place = line.x if by_value else html.escape(line.name)
+        figure.add_shape(
+            type="line",
+            xref="x",
+            yref="y domain",
+            x0=place,
+            x1=place,
+            y0=0,
+            y1=1,
+            line={"color": HOLE, "width": 1.5, "dash": "dot"},
+        )
+        figure.add_annotation(
+            xref="x",
+            yref="y domain",
+            x=float(np.log10(line.x)) if log and line.x is not None else place,
+            y=0.03,
+            yanchor="bottom",
+            text="not measured",
+            textangle=-90,
+            showarrow=False,
+            xshift=-9,
+            font={"size": 12, "color": HOLE},
+        )
+
+
 def curve(filled: Filled) -> go.Figure:
-    """The measured curve with its band and the published points.
+    """The measured curve with its band and the published points; holes are named gaps.
 
     On the paper's own data both share one panel; on other data the published points have a panel
     of their own under it, with the same x axis and another y axis: levels can't be compared.
@@ -170,6 +204,7 @@ def curve(filled: Filled) -> go.Figure:
     _add_measured(figure, filled, 1)
     if stated:
         _add_published(figure, filled, rows)
+    _add_holes(figure, filled.lines, spec.log)
     if spec.log:
         xs = [line.x for line in filled.lines if line.x is not None]
         low, high = np.log10(min(xs)), np.log10(max(xs))

@@ -1,20 +1,19 @@
 """Whether a measured number agrees with the published one: one word a cell. Pure functions.
 
-A published number is one training on the same images, without a spread of its own. So two
-questions are asked of a comparable cell with at least two seeds:
+A published number is one training, without a spread of its own, on the images that ours are
+evaluated on too. A comparable cell with S >= 2 seeds is judged in this order:
 
-1. Does the published number lie inside the measured 95 % interval?
-   "reproduced" where it does and the interval reaches at most `INFORMATIVE` point to either side on
-   average (half its width); "within noise" where it does and the interval is wider: such a cell
-   would have agreed with much else.
-2. If it lies outside: could it be one more training of ours? Student's t of the difference over
-   seeds, the squared standard error being s^2 (1 + 1 / S) + the images' part: s^2 the variance
-   between our S seeds, once more for the paper's single run (taken to be as noisy as ours), and
-   the variance over image resamples of our mean; S - 1 degrees of freedom. The p values of all such
-   cells of an artefact are adjusted by Holm. "differs" below `LEVEL`, else "within noise".
-
-The images' part is kept although the paper's images are the same: without its counts an image the
-paper had right cannot be paired. It makes "differs" a careful word.
+- "reproduced": the published number lies in the 95 % interval of our mean over trainings alone,
+  Student's t over seeds, and that interval reaches at most `INFORMATIVE` points to each side: one
+  that is wider would agree with much else. The noise of drawing images is no part of it, as the
+  images are the same; the interval that is shown has it, and must hold the number as well.
+- "differs": the number lies outside of the shown interval, and is no plausible further training of
+  ours. t = (mean - published) / error, error^2 = s^2 (1 + 1 / S) + v: s^2 is the variance between
+  our seeds, once more for the paper's single run, v the variance of our mean over image resamples
+  (careful: without the paper's counts the images can't be paired), the degrees of freedom are
+  Satterthwaite's. The p values of all such cells of an artefact are adjusted by Holm, level
+  `LEVEL`.
+- "within noise": everything else, and so too what few seeds cannot tell.
 """
 
 from __future__ import annotations
@@ -43,16 +42,17 @@ LEVEL = 0.05
 _EXACT = 1e-9
 
 RULES = (
-    f"{REPRODUCED}: the published number lies in the measured 95 % interval, and half the "
-    f"interval's width is at most {INFORMATIVE:g} point.",
-    f"{NOISE}: it lies in a wider interval, or outside of it but no further than one more training "
-    "of ours might lie (t test over seeds with the images' noise, Holm over the cells of the "
-    f"table or figure, level {LEVEL:g}).",
-    f"{DIFFERS}: it lies outside and further than that; higher or lower is the measured mean.",
-    f"{UNLIKE}: measured on other data, with other settings or with one seed, whose interval lacks "
-    "the noise between trainings.",
-    "A published number is one training without a spread; that of ours is taken for it. That a "
-    "number differs says nothing of why: see the protocol.",
+    f"{REPRODUCED}: the published number lies in the 95 % interval over our trainings alone "
+    "(Student's t over seeds; the images are the paper's own), which reaches at most "
+    f"{INFORMATIVE:g} point to each side.",
+    f"{DIFFERS}: it lies outside of the interval that is shown and further away than one more "
+    "training of ours might lie (t test with the noise of seeds and images, Holm over the cells of "
+    f"the table or figure, level {LEVEL:g}); higher or lower is the measured mean.",
+    f"{NOISE}: neither can be said; with more seeds it may become either.",
+    f"{UNLIKE}: measured on other data, with other settings or with one seed, which tells nothing "
+    "of the noise between trainings.",
+    "A published number is one training without a spread; it is taken to be as noisy as ours. That "
+    "a number differs says nothing of why: see the protocol.",
 )
 
 
@@ -77,6 +77,23 @@ class Pair:
     published: float | None
 
 
+def training_interval(estimate: Estimate) -> tuple[float, float]:
+    """The 95 % interval of the mean over trainings on these images: Student's t over the seeds.
+
+    Returns:
+        Fractions; (NaN, NaN) with one seed.
+    """
+    # A dependency of scikit-image; nothing but the tests needs it.
+    from scipy.special import stdtrit
+
+    seeds = len(estimate.points)
+    if seeds < 2:
+        return math.nan, math.nan
+    error = float(np.std(estimate.points, ddof=1)) / math.sqrt(seeds)
+    reach = float(stdtrit(seeds - 1, 1 - LEVEL / 2)) * error
+    return estimate.mean - reach, estimate.mean + reach
+
+
 def one_more_p(estimate: Estimate, published: float) -> float:
     """Two-sided p of "the published number is one more training of ours", by Student's t.
 
@@ -87,29 +104,36 @@ def one_more_p(estimate: Estimate, published: float) -> float:
     Returns:
         0..1; 1 with one seed or where a number is missing.
     """
-    # A dependency of scikit-image; nothing but the tests needs it.
     from scipy.special import stdtr
 
-    seeds = len(estimate.seeds)
-    if seeds < 2 or len(estimate.points) != seeds:
+    seeds = len(estimate.points)
+    difference = abs(estimate.mean - published / 100)
+    if seeds < 2 or not difference > _EXACT:
         return 1.0
     of_seeds = float(np.var(estimate.points, ddof=1)) * (1 + 1 / seeds)
-    of_images = float(estimate.values.mean(axis=0).var(ddof=1)) if estimate.images else 0.0
-    difference = abs(estimate.mean - published / 100)
-    if difference <= _EXACT:
-        return 1.0
+    drawn = estimate.values.mean(axis=0)
+    of_images = float(drawn.var(ddof=1)) if estimate.images else 0.0
     error = math.sqrt(of_seeds + of_images)
-    if math.isnan(error) or math.isnan(difference):
+    if math.isnan(error):
         return 1.0
-    return 2 * float(stdtr(seeds - 1, -difference / error)) if error > 0 else 0.0
+    if error <= 0:
+        return 0.0
+    parts = of_seeds**2 / (seeds - 1) + of_images**2 / max(len(drawn) - 1, 1)
+    return 2 * float(stdtr(error**4 / parts, -difference / error))
+
+
+def _holds(interval: tuple[float, float], target: float) -> bool:
+    return interval[0] - _EXACT <= target <= interval[1] + _EXACT
 
 
 def _judge(estimate: Estimate, published: float, adjusted: float) -> Verdict:
     target = published / 100
-    if estimate.low - _EXACT <= target <= estimate.high + _EXACT:
-        narrow = 100 * (estimate.high - estimate.low) / 2 <= INFORMATIVE
-        return Verdict(REPRODUCED if narrow else NOISE)
-    if adjusted >= LEVEL:
+    shown = _holds((estimate.low, estimate.high), target)
+    low, high = training_interval(estimate)
+    narrow = 100 * (high - low) / 2 <= INFORMATIVE
+    if shown and narrow and _holds((low, high), target):
+        return Verdict(REPRODUCED)
+    if shown or adjusted >= LEVEL:
         return Verdict(NOISE)
     return Verdict(DIFFERS, "higher" if estimate.mean > target else "lower")
 
