@@ -15,6 +15,11 @@ METRIC_TITLES = {
     "miou_estimated": "mIoU, estimated labels",
     "background_iou": "background IoU",
     "foreground_iou": "foreground IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "iou_small": "IoU, small objects",
+    "iou_medium": "IoU, medium objects",
+    "iou_large": "IoU, large objects",
 }
 
 

@@ -18,9 +18,10 @@ from tiny import build_data, write_profile, write_sweep
 from camsweep.platform.execute import Outcome, Where, execute
 from camsweep.platform.prepare import Prepared, Request, prepare
 from camsweep.platform.repeat import Audit, audit, lines, scratch_folder
+from camsweep.reports.board.grids import leaderboard_grid
 from camsweep.reports.board.ofstore import rank
 from camsweep.reports.board.records import board_records
-from camsweep.reports.board.text import leaderboard_caption, leaderboard_grid
+from camsweep.reports.board.text import leaderboard_caption
 from camsweep.reports.build import Request as ReportRequest
 from camsweep.reports.build import build
 from camsweep.reports.formats.tables import json_text

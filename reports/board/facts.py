@@ -16,7 +16,7 @@ _MAPS = {"raw": "raw map", "refined": "refined map", "is_cam": "IS-CAM"}
 #: How provenance writes a processor; a GPU's name has no cores.
 _PROCESSOR = re.compile(r"^cpu$|, \d+ cores$")
 #: Told in columns of their own.
-_TOLD = frozenset({"method", "seed", "backbone"})
+_TOLD = frozenset({"method", "seed", "backbone", "map"})
 
 
 def stage(trial: Trial, metric: str = "miou") -> str:

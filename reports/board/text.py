@@ -1,4 +1,4 @@
-"""The leaderboard as a table of text, and the sentences under it."""
+"""The sentences under a leaderboard."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ import math
 from camsweep.reports import seeded
 from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.groups import LEVEL
-from camsweep.reports.board.ranking import ESTIMATED, TESTED
-from camsweep.reports.exhibit import Grid
+from camsweep.reports.board.ranking import DETAILED, ESTIMATED, TESTED
 from camsweep.reports.repeated import MARK, points
-from camsweep.reports.words import (
-    BLANK,
-    METRIC_TITLES,
-    counted,
-    duration,
-    measured,
-    memory,
-    percent,
-    scaled,
-)
+from camsweep.reports.words import BLANK, counted, percent
+
+# Fewer resamples than this are told.
+FEW = 1000
 
 
 def ranks(tied: tuple[int, ...]) -> str:
@@ -37,17 +30,53 @@ def ranks(tied: tuple[int, ...]) -> str:
     return ", ".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}{BLANK}{r[-1]}" for r in runs)
 
 
-def leaderboard_caption(board: Leaderboard) -> str:
-    """On which data, and how the groups were made."""
+def interval(low: int, high: int) -> str:
+    """``1–4``, ``2``; blank where the rank's interval was not computed."""
+    if not low:
+        return BLANK
+    return f"{low}" if low == high else f"{low}{BLANK}{high}"
+
+
+def _about(board: Leaderboard) -> list[str]:
+    """What was ranked, and how each column came about."""
     images = f", {board.images:,} images" if board.images else ""
-    adjusted = f"Holm over {board.pairs} pairs" if board.pairs > 1 else "one pair at most"
+    adjusted = f"Holm over {board.pairs:,} pairs" if board.pairs > 1 else "one pair at most"
     parts = [
         f"Measured on data set {board.selection.data}, profile {board.selection.profile}{images}. "
-        "Mean over seeds and 95 % interval, in percent. Tied: the places that a paired t test over "
-        f"seeds, with the images' noise, does not separate (level {LEVEL:g}, {adjusted}; the noise "
-        "of a training is pooled over all variants with these seeds).",
-        "Settings as the method has them are left out of the names.",
+        "Mean over seeds and 95 % interval, in percent."
     ]
+    if board.asked:
+        parts.append(f"Only {board.asked}: ranks and tests are among these.")
+    if board.variants > len(board.entries):
+        parts.append(f"The best {len(board.entries):,} of {board.variants:,} variants.")
+    if 0 < board.resamples < FEW:
+        parts.append(f"Intervals from {board.resamples:,} resamples.")
+    parts += [
+        "Variants that share a group's letter (tied) are not separated by a paired t test over "
+        f"seeds, with the images' noise (level {LEVEL:g}, {adjusted}; the noise of a training is "
+        "pooled over all variants with these seeds).",
+        "Ranks: the 95 % interval of the place over resamples of images and seeds. "
+        "P(better than next): how often a training of a variant beats one of the next place.",
+    ]
+    if board.variants > TESTED:
+        parts.append(f"Places beyond {TESTED} are not tested.")
+    if board.variants > DETAILED:
+        parts.append(
+            f"Images were resampled for the best {DETAILED} places alone; later ones have the "
+            "numbers of their rows, with Student's interval over seeds, and rank intervals are "
+            "without them."
+        )
+    if board.unknown:
+        parts.append(
+            f"{counted(board.unknown, 'variant')} left out, for which the metric is not known."
+        )
+    parts.append("Settings as the method has them are left out of the names.")
+    return parts
+
+
+def leaderboard_caption(board: Leaderboard) -> str:
+    """On which data, and how the groups were made."""
+    parts = _about(board)
     if board.metric == "miou" and not math.isnan(board.floor):
         parts.insert(
             1,
@@ -72,8 +101,6 @@ def leaderboard_caption(board: Leaderboard) -> str:
         others = " of other variants" if unsteady else ""
         parts.append(f"{counted(steady, 'trial')}{others} repeated with the same seed: identical.")
     parts += seeded.summary(board.selection)
-    if len(board.entries) > TESTED:
-        parts.insert(1, f"Places beyond {TESTED} are not tested.")
     damaged = [t for e in board.entries for t in e.trials if t.skipped]
     if damaged:
         samples = len({sample for trial in damaged for sample in trial.skipped})
@@ -87,29 +114,3 @@ def leaderboard_caption(board: Leaderboard) -> str:
             "counts."
         )
     return " ".join(parts)
-
-
-def leaderboard_grid(board: Leaderboard) -> Grid:
-    """The leaderboard as a table of text."""
-    title = METRIC_TITLES.get(board.metric, board.metric)
-    headers: tuple[str, ...] = (
-        "#", "variant", title, "tied", "background", "foreground", "seeds", "train", "images/s",
-        "peak memory", "parameters", "in",
-    )  # fmt: skip
-    rows: list[tuple[str, ...]] = []
-    for e in board.entries:
-        more = f" +{len(e.labels) - 1}" if len(e.labels) > 1 else ""
-        rows.append(
-            (
-                str(e.rank), e.name, measured(e.estimate), ranks(e.tied),
-                BLANK if e.background is None else percent(e.background.mean),
-                BLANK if e.foreground is None else percent(e.foreground.mean),
-                str(len(e.trials)), duration(e.train_seconds), scaled(e.images_per_second),
-                memory(e.peak_memory), scaled(e.parameters), (e.labels or (BLANK,))[0] + more,
-            )
-        )  # fmt: skip
-    if any(e.repeated for e in board.entries):
-        headers = (*headers, "repeated")
-        told = (e.repeated.text() if e.repeated else BLANK for e in board.entries)
-        rows = [(*row, text) for row, text in zip(rows, told, strict=True)]
-    return Grid("Leaderboard", leaderboard_caption(board), headers, tuple(rows))
