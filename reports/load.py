@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -15,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from camsweep.reports.dense import Densifier
+from camsweep.reports.rows import Columns
+from camsweep.reports.variants import CANONICAL, variants
 from camsweep.shards.errors import InputError
-from camsweep.sweeps.results import artefact_name, load_epochs, load_images, load_trials
+from camsweep.sweeps.compacting.reading import OnUnread, ignore, refuse
+from camsweep.sweeps.results import artefact_name, image_blocks, load_epochs, load_trials
 from camsweep.sweeps.stopping import Stopping, read_stopping
 from camsweep.sweeps.store import Store
-
-# Image counts are read for this many trials at once: large enough to overlap reads, small enough
-# that a store of 10,000 trials never lies in memory whole.
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -130,69 +131,85 @@ def variant_key(method: str, config: dict[str, Any], recipe: str = "") -> str:
 
     Numbers of one config computed by two versions of the code are two variants.
     """
-    values = {k: v for k, v in config.items() if k != "seed"}
-    whole = {"method": method, "recipe": recipe, "config": values}
-    return json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    settings = {k: v for k, v in config.items() if k != "seed"}
+    return CANONICAL.encode({"method": method, "recipe": recipe, "config": settings})
 
 
-def _family(row: dict[str, Any], prefix: str) -> dict[str, Any]:
-    cut = len(prefix)
-    return {k[cut:]: v for k, v in row.items() if k.startswith(prefix) and v is not None}
+def _trials(table: pa.Table) -> list[Trial]:
+    columns = Columns(table)
+    configs = columns.family("config.")
+    methods = [
+        method or str(config.get("method", ""))
+        for method, config in zip(columns["method"], configs, strict=True)
+    ]
+    recipes = columns.text("recipe")
+    uses = zip(columns.tuples("sweeps"), columns.tuples("labels"), strict=True)
+    fields: dict[str, Iterable[Any]] = {
+        "id": columns.text("id"),
+        "memberships": [tuple(dict.fromkeys(zip(*use, strict=False))) for use in uses],
+        "method": methods,
+        "seed": columns.whole("seed"),
+        "done": [status == "done" for status in columns["status"]],
+        "cause": columns.text("cause"),
+        "profile": columns.text("profile"),
+        "data_name": columns.text("data_name"),
+        "data_digest": columns.text("data_digest"),
+        "classes": columns.tuples("classes"),
+        "train_images": columns.whole("train_images"),
+        "eval_images": columns.whole("eval_images"),
+        "config": configs,
+        "metrics": columns.family("metric."),
+        "stages": columns.family("stage."),
+        "train_seconds": columns.numbers("train_seconds"),
+        "images_per_second": columns.numbers("images_per_second"),
+        "peak_memory": columns.numbers("peak_memory_bytes"),
+        "parameters": columns.numbers("parameters"),
+        "device": columns.text("device"),
+        "versions": columns.dicts("versions"),
+        "commit": columns.text("git_commit"),
+        "dirty": [bool(value) for value in columns["git_dirty"]],
+        "command": columns.text("command"),
+        "finished": columns["finished"],
+        "overrides": columns.dicts("overrides"),
+        "recipe": recipes,
+        "skipped": columns.tuples("skipped"),
+        "variant": variants(columns, methods, recipes),
+    }
+    rows = zip(*fields.values(), strict=True)
+    return [Trial(**dict(zip(fields, row, strict=True))) for row in rows]
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _trial(row: dict[str, Any]) -> Trial:
-    config = _family(row, "config.")
-    method = row["method"] or str(config.get("method", ""))
-    sweeps = row["sweeps"] or []
-    labels = row["labels"] or []
-    recipe = row.get("recipe") or ""
-    return Trial(
-        id=row["id"],
-        memberships=tuple(dict.fromkeys(zip(sweeps, labels, strict=False))),
-        method=method,
-        seed=int(row["seed"] or 0),
-        done=row["status"] == "done",
-        cause=row["cause"] or "",
-        profile=row["profile"] or "",
-        data_name=row["data_name"] or "",
-        data_digest=row["data_digest"] or "",
-        classes=tuple(row["classes"] or ()),
-        train_images=int(row.get("train_images") or 0),
-        eval_images=int(row.get("eval_images") or 0),
-        config=config,
-        metrics={k: float(v) for k, v in _family(row, "metric.").items()},
-        stages=_family(row, "stage."),
-        train_seconds=_number(row["train_seconds"]),
-        images_per_second=_number(row["images_per_second"]),
-        peak_memory=_number(row["peak_memory_bytes"]),
-        parameters=_number(row["parameters"]),
-        device=row["device"] or "",
-        versions=dict(row["versions"] or []),
-        commit=row["git_commit"] or "",
-        dirty=bool(row["git_dirty"]),
-        command=row.get("command") or "",
-        finished=row["finished"],
-        overrides=dict(row.get("overrides") or []),
-        recipe=recipe,
-        skipped=tuple(row.get("skipped") or ()),
-        seconds={k: float(v) for k, v in _family(row, "seconds.").items()},
-        workers=int(row.get("workers") or 1),
-        threads=int(row.get("threads") or 1),
-        variant=variant_key(method, config, recipe),
-    )
-
-
-def read_trials(store: Store) -> list[Trial]:
+def read_trials(store: Store, on_unread: OnUnread = refuse) -> list[Trial]:
     """The trial rows of the store, failed ones too, sorted by id.
 
     Those that a search ended early (`stopped`) are left out: they are neither results nor failures.
+
+    Args:
+        store: where.
+        on_unread: is given the files that can't be read; by default they are an InputError.
     """
-    rows = (row for row in load_trials(store).to_pylist() if row["status"] != "stopped")
-    return sorted(map(_trial, rows), key=lambda t: t.id)
+    with _uncollected():
+        return _read_trials(store, on_unread)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from walking again and again through a million new values."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _read_trials(store: Store, on_unread: OnUnread) -> list[Trial]:
+    table = load_trials(store, on_unread)
+    stopped = pc.fill_null(pc.equal(table["status"], "stopped"), False)
+    if pc.any(stopped).as_py():
+        table = table.filter(pc.invert(stopped))
+    return sorted(_trials(table), key=lambda t: t.id)
 
 
 Group = tuple[str, str, str]
@@ -261,34 +278,25 @@ def with_stopping(selection: Selection, store: Store) -> Selection:
     return replace(selection, stopping=tuple(found))
 
 
-def _dense(table: pa.Table, classes: int) -> Counts:
-    encoded = pc.dictionary_encode(table["image"].combine_chunks())
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    keys = encoded.dictionary.to_pylist()
-    order = np.argsort(np.array(keys, dtype=object), kind="stable")
-    place = np.empty(len(keys), dtype=np.int64)
-    place[order] = np.arange(len(keys))
-    image = place[encoded.indices.to_numpy(zero_copy_only=False)]
-    klass = table["class"].to_numpy().astype(np.int64)
-    values = np.zeros((len(keys), max(classes, int(klass.max()) + 1), 3), dtype=np.int64)
-    for column, name in enumerate(("tp", "fp", "fn")):
-        values[image, klass, column] = table[name].to_numpy()
-    return Counts(tuple(keys[i] for i in order), values)
+def read_counts(
+    store: Store, trials: Iterable[Trial], on_unread: OnUnread = ignore
+) -> Iterator[tuple[str, Counts]]:
+    """The per-image counts of the trials that have any, some trials in memory at a time.
 
+    The time is proportional to the trials asked for. Trials of the same images share one tuple of
+    keys.
 
-def read_counts(store: Store, trials: Iterable[Trial]) -> Iterator[tuple[str, Counts]]:
-    """The per-image counts of the trials that have any, a chunk of trials in memory at a time."""
+    Args:
+        store: where.
+        trials: whose counts; those not done have none.
+        on_unread: is given the files that can't be read; their trials are left out, and have
+            the numbers of their rows alone. `unreadable_counts` has told of most.
+    """
     wanted = {t.id: len(t.classes) for t in trials if t.done}
-    ids = list(wanted)
-    for start in range(0, len(ids), _CHUNK):
-        table = load_images(store, ids[start : start + _CHUNK])
-        if not table.num_rows:
-            continue
-        owners = table["trial_id"].combine_chunks()
-        for trial_id in pc.unique(owners).to_pylist():
-            part = table.filter(pc.equal(owners, trial_id))
-            yield trial_id, _dense(part, wanted[trial_id])
+    dense = Densifier(wanted, on_unread)
+    for block in image_blocks(store, wanted, on_unread):
+        for trial_id, keys, found in dense.counts(block):
+            yield trial_id, Counts(keys, found)
 
 
 def read_epochs(store: Store, trials: Iterable[Trial]) -> dict[str, list[dict[str, Any]]]:

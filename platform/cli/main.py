@@ -21,6 +21,7 @@ from camsweep.platform.cli import (
     plan,
     quickstart,
     report,
+    results,
     run,
     shards,
     status,
@@ -55,6 +56,7 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.add_typer(results.app, name="results")
 app.add_typer(weights.app, name="weights")
 app.command("bench")(bench.bench)
 app.command("cluster")(cluster.cluster)

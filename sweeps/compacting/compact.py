@@ -21,7 +21,6 @@ from camsweep.sweeps.arrowfiles import table_from_bytes
 from camsweep.sweeps.compacting.erasing import erase
 from camsweep.sweeps.compacting.listing import (
     SUFFIX,
-    Listing,
     listed,
     new_pack_name,
     pack_number,

@@ -43,6 +43,10 @@ def refuse(unread: Unread) -> None:
     raise InputError(unread.reason)
 
 
+def ignore(unread: Unread) -> None:
+    """What to do with a file that can't be read, where the rest is enough."""
+
+
 def unreadable(name: str, error: InputError) -> Unread:
     """What is told of a file whose reading gave an error."""
     return Unread(name, str(error), error.version if isinstance(error, NewerError) else 0)

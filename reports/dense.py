@@ -1,0 +1,149 @@
+"""Rows of counts, one an image and class, as dense arrays: quickly where all have one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from camsweep.shards.errors import InputError
+from camsweep.sweeps.compacting.packfile import Block
+from camsweep.sweeps.compacting.reading import OnUnread, Unread
+
+#: Layouts kept to compare with: trials of few data sets follow each other.
+KEPT = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a trial's rows belong in its counts; trials of one data set have the same."""
+
+    codes: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    pool: pa.Array
+    keys: tuple[str, ...]
+    place: NDArray[np.int64]
+    width: int
+    regular: bool
+
+    def fits(self, codes: NDArray[Any], classes: NDArray[Any], pool: pa.Array) -> bool:
+        """Whether other rows have the same images and classes in the same order."""
+        return (
+            np.array_equal(self.codes, codes)
+            and np.array_equal(self.classes, classes)
+            and (self.pool is pool or self.pool.equals(pool))
+        )
+
+
+def layout_of(codes: NDArray[Any], classes: NDArray[Any], pool: pa.Array) -> Layout:
+    """The layout of a trial's rows.
+
+    Raises:
+        InputError: a class below 0, or twice in an image: the counts would be wrong.
+    """
+    names = pool.to_pylist()
+    present = sorted({int(code) for code in np.unique(codes)}, key=lambda code: names[code])
+    place = np.zeros(len(names), dtype=np.int64)
+    place[present] = np.arange(len(present))
+    width = int(classes.max()) + 1
+    if classes.min() < 0:
+        raise InputError("a class below 0")
+    flat = place[codes] * width + classes
+    if len(np.unique(flat)) < len(flat):
+        raise InputError("an image has a class twice")
+    keys = tuple(names[code] for code in present)
+    regular = np.array_equal(flat, np.arange(len(keys) * width))
+    return Layout(codes, classes, pool, keys, flat, width, regular)
+
+
+def dense(layout: Layout, rows: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Counts from rows ``[N, 3]`` of the layout."""
+    size = len(layout.keys), layout.width, 3
+    if layout.regular:
+        found = rows.reshape(size)
+    else:
+        found = np.zeros(size, dtype=np.int64)
+        found.reshape(-1, 3)[layout.place] = rows
+    if classes > layout.width:
+        found = np.pad(found, ((0, 0), (0, classes - layout.width), (0, 0)))
+    return found
+
+
+def all_fit(layout: Layout, codes: NDArray[Any], classes: NDArray[Any], pool: pa.Array) -> bool:
+    """Whether a block is nothing but trials of one layout, one after the other."""
+    size = len(layout.codes)
+    return (
+        len(codes) % size == 0
+        and bool((codes.reshape(-1, size) == layout.codes).all())
+        and bool((classes.reshape(-1, size) == layout.classes).all())
+        and (layout.pool is pool or layout.pool.equals(pool))
+    )
+
+
+def _arrays(table: pa.Table) -> tuple[list[NDArray[np.int64]], pa.Array]:
+    """Image codes, classes, tp, fp, fn of a block ``[rows]``, and the names behind the codes."""
+    columns = [table[name].combine_chunks() for name in ("image", "class", "tp", "fp", "fn")]
+    image, *numbers = (c.chunk(0) if isinstance(c, pa.ChunkedArray) else c for c in columns)
+    if image.null_count or any(column.null_count for column in numbers):
+        raise InputError("a count is null")
+    encoded = image if pa.types.is_dictionary(image.type) else pc.dictionary_encode(image)
+    return [
+        column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+        for column in (encoded.indices, *numbers)
+    ], encoded.dictionary
+
+
+class Densifier:
+    """Makes arrays of blocks of rows."""
+
+    def __init__(self, classes: Mapping[str, int], on_unread: OnUnread) -> None:
+        """Prepare.
+
+        Args:
+            classes: how many classes each trial's data set has; more where rows have more.
+            on_unread: is given the trials whose rows can't be used.
+        """
+        self._classes = classes
+        self._on_unread = on_unread
+        self._layouts: list[Layout] = []
+
+    def counts(self, block: Block) -> Iterator[tuple[str, tuple[str, ...], NDArray[np.int64]]]:
+        """Trial, image keys and int64 ``[images, classes, 3]`` (tp, fp, fn), of those with rows."""
+        if not block.table.num_rows:
+            return
+        try:
+            (codes, classes, *columns), pool = _arrays(block.table)
+        except (InputError, LookupError, pa.ArrowException) as error:
+            for trial_id, _ in block.spots:
+                self._tell(trial_id, error)
+            return
+        stacked = np.stack(columns, axis=1)
+        same = bool(self._layouts) and all_fit(self._layouts[0], codes, classes, pool)
+        for trial_id, spot in block.spots:
+            rows = slice(spot.start, spot.start + spot.rows)
+            if not spot.rows:
+                continue
+            try:
+                whole = same and spot.rows == len(self._layouts[0].codes)
+                layout = self._layouts[0] if whole else self._find(codes[rows], classes[rows], pool)
+            except InputError as error:
+                self._tell(trial_id, error)
+                continue
+            yield trial_id, layout.keys, dense(layout, stacked[rows], self._classes[trial_id])
+
+    def _find(self, codes: NDArray[Any], classes: NDArray[Any], pool: pa.Array) -> Layout:
+        for known in self._layouts:
+            if known.fits(codes, classes, pool):
+                return known
+        new = layout_of(codes, classes, pool)
+        self._layouts = [new, *self._layouts[: KEPT - 1]]
+        return new
+
+    def _tell(self, trial_id: str, error: Exception) -> None:
+        name = f"images/{trial_id}.arrow"
+        self._on_unread(Unread(name, f"{name}: no counts that can be used ({error})"))
