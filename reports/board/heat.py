@@ -19,7 +19,13 @@ NUMBERED = 24
 # Fewer have room for a decimal and for words.
 WIDE = 12
 # From light to dark without a turn, so that it reads the same in grey.
-SCALE = [[0.0, "#eef4fb"], [0.25, "#bdd5ea"], [0.5, "#7fb0d8"], [0.75, "#2f74b3"], [1.0, "#08306b"]]
+SCALE = (
+    (0.0, "#eef4fb"),
+    (0.25, "#bdd5ea"),
+    (0.5, "#7fb0d8"),
+    (0.75, "#2f74b3"),
+    (1.0, "#08306b"),
+)
 
 
 def class_heat(board: Leaderboard) -> Drawn | None:
