@@ -18,6 +18,7 @@ from camsweep.reports.load import Selection, read_epochs
 from camsweep.reports.measure import Measurements
 from camsweep.reports.own.showing import is_sweep, sweep_exhibits
 from camsweep.reports.repeated import with_repeats
+from camsweep.reports.searches.exhibits import is_search, search_exhibits
 from camsweep.reports.showing import exhibit_of
 from camsweep.reports.spec import AnySpec, select, shipped
 from camsweep.sweeps.repeats import load_repeats
@@ -72,7 +73,7 @@ def assemble(
     Raises:
         InputError: no such store, profile, data set or artefact.
     """
-    papers = [name for name in artefacts if not is_sweep(name)]
+    papers = [name for name in artefacts if not (is_sweep(name) or is_search(name))]
     select(papers)  # a wrong name is told before anything is read
     opened, selection = chosen(store, profile, data, say)
     measurements = Measurements(opened, selection.trials, resamples=resamples, seed=seed)
@@ -83,9 +84,12 @@ def assemble(
     for spec in _specs(papers, selection) if papers or not artefacts else []:
         filled = with_repeats(fill(spec, selection, measurements, store), repeats)
         shown.append(exhibit_of(filled, opened, measurements))
-    if len(papers) < len(artefacts) or not artefacts:
+    if not artefacts or any(map(is_sweep, artefacts)):
         asked = [name for name in artefacts if is_sweep(name)] if artefacts else None
         shown += sweep_exhibits(selection, measurements, opened, store, say, asked)
+    if not artefacts or any(map(is_search, artefacts)):
+        asked = [name for name in artefacts if is_search(name)] if artefacts else None
+        shown += search_exhibits(opened, selection, store, seed=seed, say=say, asked=asked)
     curves = training(board, opened)
     if curves is not None:
         shown.append(curves)
