@@ -173,11 +173,8 @@ class Measurements:
 
         Any linear combination of estimates over common seeds is built from theirs (`combine`).
         """
-        shares = self.shares(seeds)
-        found = statistics.two_level(points, values, shares, jack)
-        mean = float(points.mean())
-        draws = mean + found.widen * (np.einsum("sb,bs->b", values, shares) - mean)
-        return Estimate(mean, found.low, found.high, seeds, images, points, values, draws, jack)
+        low, high, draws = statistics.two_level(points, values, self.shares(seeds), jack)
+        return Estimate(float(points.mean()), low, high, seeds, images, points, values, draws, jack)
 
     def estimate(self, trials: Sequence[Trial], metric: str) -> Estimate | None:
         """Mean and interval over one trial a seed; None where no trial has the metric."""

@@ -93,7 +93,6 @@ def test_intervals_hold_the_truth_in_95_of_100(
 @pytest.mark.parametrize(
     ("seeds", "images", "noise", "own"),
     [
-        (2, 100, 0.01, 0.02),
         (3, 100, 0.003, 0.02),
         (3, 300, 0.02, 0.05),
         (5, 100, 0.02, 0.02),
