@@ -20,7 +20,7 @@ from camsweep.reports.dense import Densifier
 from camsweep.reports.rows import Columns
 from camsweep.reports.variants import CANONICAL, variants
 from camsweep.shards.errors import InputError
-from camsweep.sweeps.compacting.reading import OnUnread, ignore, refuse
+from camsweep.sweeps.compacting.reading import OnUnread, ignore
 from camsweep.sweeps.results import artefact_name, image_blocks, load_epochs, load_trials
 from camsweep.sweeps.stopping import Stopping, read_stopping
 from camsweep.sweeps.store import Store
@@ -92,7 +92,9 @@ class Counts:
 class Selection:
     """The trials of one profile and one data set, and what else the store holds.
 
-    ``stopping`` tells how seeds were added to them, of sweeps that have a rule for it.
+    ``stopping`` tells how seeds were added to them, of sweeps that have a rule for it; ``unread``
+    are lines about files of the store that could not be read, and counts that are not there. A
+    store without trials has a selection without, whose names are empty.
     """
 
     profile: str
@@ -101,6 +103,7 @@ class Selection:
     trials: tuple[Trial, ...]
     others: tuple[str, ...]
     stopping: tuple[Stopping, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def data(self) -> str:
@@ -179,14 +182,15 @@ def _trials(table: pa.Table) -> list[Trial]:
     return [Trial(**dict(zip(fields, row, strict=True))) for row in rows]
 
 
-def read_trials(store: Store, on_unread: OnUnread = refuse) -> list[Trial]:
+def read_trials(store: Store, on_unread: OnUnread = ignore) -> list[Trial]:
     """The trial rows of the store, failed ones too, sorted by id.
 
     Those that a search ended early (`stopped`) are left out: they are neither results nor failures.
 
     Args:
         store: where.
-        on_unread: is given the files that can't be read; by default they are an InputError.
+        on_unread: is given the files that can't be read, which are left out: damaged ones, and
+            those of a newer camsweep.
     """
     with _uncollected():
         return _read_trials(store, on_unread)
@@ -290,7 +294,7 @@ def read_counts(
         store: where.
         trials: whose counts; those not done have none.
         on_unread: is given the files that can't be read; their trials are left out, and have
-            the numbers of their rows alone. `unreadable_counts` has told of most.
+            the numbers of their rows alone. (`unread.without_counts` has told of them).
     """
     wanted = {t.id: len(t.classes) for t in trials if t.done}
     dense = Densifier(wanted, on_unread)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from camsweep.methods.base import method_names
 from camsweep.reports.spec import PicturesSpec, TableSpec, paper, shipped
@@ -23,19 +20,6 @@ def ids(sweep: str, label: str, profile: str = "embedded") -> dict[str, str]:
     return stage_ids(resolve(sweep, cell, load_profile(profile), {}, {}), "digest")
 
 
-def test_published_numbers_of_sipe_are_those_of_the_shared_file(shared: Path) -> None:
-    given = yaml.safe_load((shared / "papers" / "sipe.yaml").read_text())
-    ours = paper("sipe").artefacts
-    maps = {row: numbers[0] for row, numbers in given["table1"]["rows"].items()}
-    assert {row: numbers["maps"] for row, numbers in ours["table1"].items()} == maps
-    table4 = [row["miou"] for row in given["table4"]["rows"]]
-    assert [numbers["miou"] for numbers in ours["table4"].values()] == table4
-    table5 = given["table5"]["rows"]
-    assert {row: list(numbers.values()) for row, numbers in ours["table5"].items()} == table5
-    fig8 = [given["fig8"]["best_threshold"], given["fig8"]["argmax"]]
-    assert [numbers["miou"] for numbers in ours["fig8"].values()] == fig8
-
-
 def test_nothing_is_published_for_our_readings() -> None:
     assert paper("ppl").artefacts == paper("cpmc").artefacts == {}
 
@@ -51,7 +35,12 @@ def test_every_table_of_cpmc_says_that_it_is_our_reading() -> None:
 def test_every_artefact_has_a_sweep_and_the_other_way_round() -> None:
     for name in OURS:
         sweeps = {sweep for sweep in shipped_names() if sweep.startswith(f"{name}/")}
-        assert {spec.id for spec in shipped().values() if spec.paper == name} == sweeps
+        specs = {spec.id: spec.sweep for spec in shipped().values() if spec.paper == name}
+        assert sweeps <= set(specs)
+        # The others show trials of another artefact's sweep, or what can't be measured yet.
+        others = {spec: sweep for spec, sweep in specs.items() if spec not in sweeps}
+        assert set(others) <= {"sipe/table2", "sipe/table3", "sipe/fig5", "sipe/fig6"}
+        assert {sweep for sweep in others.values() if sweep} <= sweeps
 
 
 @pytest.mark.parametrize("profile", profile_names())

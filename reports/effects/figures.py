@@ -108,8 +108,8 @@ def dots(effects: Sequence[tuple[str, Estimate]], axis: str) -> go.Figure:
             ticks="",
         )
     )
-    _style(figure, 130 + 30 * len(shown))
-    figure.update_layout(margin={"r": 150})
+    _style(figure, 146 + 30 * len(shown))
+    figure.update_layout(margin={"r": 150, "b": 72})
     return figure
 
 

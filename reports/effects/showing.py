@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from camsweep.reports.effects.figures import MOST, dots, kind_of, signed
+from camsweep.reports.effects.steps import steps_of
 from camsweep.reports.effects.telling import Effects, Told, coalition, effects_of
 from camsweep.reports.effects.waterfall import waterfall_drawn
 from camsweep.reports.exhibit import Drawn, Exhibit, Records
 from camsweep.reports.markup import Html, join, tag
-from camsweep.reports.measure import Measurements
+from camsweep.reports.measure import Estimate, Measurements
 from camsweep.reports.own import telling
 from camsweep.reports.own.filling import Row, Sheet
 from camsweep.reports.own.table import Shown, Table, difference, number, words
@@ -23,6 +24,7 @@ NUMBER = "Design"
 COLUMNS = 8
 POINTS = "effect on mIoU, points"
 
+STEP = ("step_mean", "step_low", "step_high")
 EFFECT = (
     "sweep", "kind", "effect", "aliases", "mean", "low", "high", "verdict", "seeds", "images",
     "profile", "data", "data_digest",
@@ -46,10 +48,15 @@ def design_exhibit(
     caption = telling.caption(sheet, _about(design))
     base = next((row_name(r, design) for r in sheet.rows if r.label == sheet.reference), "")
     told = telling.remarks(sheet, effects.remarks if effects else (), base)
-    rows = _rows(sheet, design, caption, title)
+    steps = _steps(sheet, design, measurements)
+    rows = _rows(sheet, design, steps, caption, title)
     grids = [("", rows.grid(telling.lines(sheet, told)))]
-    extra = [{"on": sorted(coalition(row.cell.on or {}))} for row in sheet.rows]
-    records = [("", telling.row_records(sheet, ("on",), extra))]
+    extra: list[dict[str, Any]] = [
+        {"on": sorted(coalition(row.cell.on or {})), **telling.numbers(step, "step_")}
+        for row, step in zip(sheet.rows, steps or [None] * len(sheet.rows), strict=True)
+    ]
+    columns = ("on", *(STEP if steps else ()))
+    records = [("", telling.row_records(sheet, columns, extra))]
     parts: list[Html | None] = [rows.html()]
     if effects and (effects.main or effects.shares):
         table = _effects(effects, caption, title)
@@ -92,22 +99,34 @@ def row_name(row: Row, design: Ablation) -> str:
     return "all" if len(on) == len(design.components) else " + ".join(on) or "none"
 
 
-def _rows(sheet: Sheet, design: Ablation, caption: str, title: str) -> Table:
+def _steps(sheet: Sheet, design: Ablation, measurements: Measurements) -> list[Estimate | None]:
+    """Of a cumulative design each row's gain on the last measured one before it; else nothing."""
+    if design.design != "cumulative":
+        return []
+    rows = [row.estimate for row in sheet.rows]
+    return [step.gain for step in steps_of([r.label for r in sheet.rows], rows, measurements)]
+
+
+def _rows(
+    sheet: Sheet, design: Ablation, steps: Sequence[Estimate | None], caption: str, title: str
+) -> Table:
     components = list(design.components)
     if len(components) > COLUMNS or design.design not in ("factorial", "fractional"):
         components = []
     names = {row.label: row_name(row, design) for row in sheet.rows}
     reference = names.get(sheet.reference or "", sheet.reference or BLANK)
-    headers = ("", *components, "mIoU", f"against {reference}", "seeds")
+    gained = ("step",) if steps else ()
+    headers = ("", *components, "mIoU", *gained, f"against {reference}", "seeds")
     rows: list[tuple[Shown, ...]] = [
         (
             words(names[row.label]),
             *(words("on" if (row.cell.on or {}).get(c) else BLANK) for c in components),
             number(row.estimate),
+            *([difference(step)] if steps else []),
             difference(row.effect),
             words(len(row.trials) or BLANK),
         )
-        for row in sheet.rows
+        for row, step in zip(sheet.rows, steps or [None] * len(sheet.rows), strict=True)
     ]
     return Table(title, caption, headers, tuple(rows))
 

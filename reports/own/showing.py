@@ -68,7 +68,9 @@ def _all(
         say(problem)
     of_designs, of_own = _Names(), _Names()
     designs, own = [], []
-    forms = with_trials(known_forms(selection, kept), selection)
+    # Other shipped sweeps have specs.
+    wanted = [f for f in known_forms(selection, kept) if f.ablate is not None or "/" not in f.name]
+    forms = with_trials(wanted, selection)
     # Shipped ones first: a user's file of the same name is the one that gets a longer name.
     for form, mine in sorted(forms, key=lambda pair: ("/" not in pair[0].name, pair[0].name)):
         if form.search:
@@ -81,7 +83,7 @@ def _all(
                     name = of_designs.take(safe_name(label), form.id)
                     title = f"{form.title}: {where}" if where else form.title
                     designs.append(design_exhibit(sheet, form.ablate, measurements, name, title))
-        elif "/" not in form.name:  # a shipped one has a spec
+        else:
             sheet = fill_form(form, mine, measurements, store)
             own.append(own_exhibit(sheet, of_own.take(safe_name(form.name), form.id)))
     return [*designs, *own]
