@@ -7,8 +7,10 @@ need no re-run. Their columns are in `sweeps.tables`.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,10 +19,13 @@ import pyarrow.compute as pc
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.compacting.listing import TRIES, Listing, listed, reading
 from camsweep.sweeps.compacting.packfile import Block, decoded
-from camsweep.sweeps.compacting.reading import Files, OnUnread, Unread, find_row, refuse
+from camsweep.sweeps.compacting.reading import Files, OnUnread, Unread, find_row, ignore, refuse
 from camsweep.sweeps.leasing.leases import LeaseLost
 from camsweep.sweeps.store import Store
 from camsweep.sweeps.tables import CURVE, EPOCH, IMAGE, TRIAL, versioned
+
+#: How every Arrow IPC file begins and ends.
+MAGIC = b"ARROW1"
 
 
 def write_trial(store: Store, trial_id: str, tables: Mapping[str, pa.Table]) -> None:
@@ -144,16 +149,38 @@ def load_curves(
     return _load(store, "curves", ids, CURVE, on_unread)
 
 
-def has_rows(store: Store, table: str, ids: Iterable[str]) -> set[str]:
-    """Those of the trials `ids` that have a file or a place in a pack of a table."""
+def has_rows(
+    store: Store, table: str, ids: Iterable[str], on_unread: OnUnread = ignore
+) -> set[str]:
+    """Those of the trials `ids` that have a whole file or a place in a pack of a table.
+
+    Files are looked at, not read: what is cut off is seen, on this machine's file system.
+    """
     wanted = list(ids)
 
-    def look(listing: Listing) -> set[str]:
-        files = Files(store, listing, lambda _: None)
-        packed = (i for _, mine in files.packed(wanted) for i in mine)
-        return {*files.loose(wanted), *packed}
+    def look(listing: Listing) -> tuple[set[str], list[Unread]]:
+        unread: list[Unread] = []
+        files = Files(store, listing, unread.append)
+        packed = {i for _, mine in files.packed(wanted) for i in mine}
+        loose = files.loose(wanted)
+        cut = {i for i in loose if store.local and not _ends(store.local / table / f"{i}.arrow")}
+        for trial_id in sorted(cut):
+            name = f"{table}/{trial_id}.arrow"
+            unread.append(Unread(name, f"{name}: not a whole Arrow file"))
+        return (packed | set(loose)) - cut, unread
 
-    return reading(store, table, look)
+    found, unread = reading(store, table, look)
+    for one in unread:
+        on_unread(one)
+    return found
+
+
+def _ends(path: Path) -> bool:
+    """Whether an Arrow file has its end."""
+    with path.open("rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, stream.tell() - len(MAGIC)))
+        return stream.read() == MAGIC
 
 
 def image_blocks(store: Store, ids: Iterable[str], on_unread: OnUnread = refuse) -> Iterator[Block]:
