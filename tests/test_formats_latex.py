@@ -12,7 +12,7 @@ import synthetic_store as synthetic
 
 from camsweep.reports.build import Request, build
 from camsweep.reports.exhibit import Grid
-from camsweep.reports.formats.latex import BOLD, ROWS, document, latex
+from camsweep.reports.formats.latex import BOLD, LINES, document, latex
 from camsweep.reports.formats.textext import breakable, tex_text
 
 needs_tex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
@@ -117,7 +117,7 @@ def test_commands_can_be_copied_from_the_document(tmp_path: Path) -> None:
 @needs_tex
 @needs_text
 def test_a_long_table_is_set_in_parts_with_every_row(tmp_path: Path) -> None:
-    rows = tuple((f"row{i:03d}", f"{i}.5") for i in range(3 * ROWS + 5))
+    rows = tuple((f"row{i:03d}", f"{i}.5") for i in range(3 * LINES + 5))
     text = latex(Grid("Table 9: Long", "c", ("", "n"), rows, ("end",)), "long")
     assert text.count(r"\begin{table}") == 4
     assert "Long (the paper's table 9). c" in text
@@ -129,8 +129,15 @@ def test_a_long_table_is_set_in_parts_with_every_row(tmp_path: Path) -> None:
     assert shown.count("(continued)") == 3
 
 
+def test_rows_of_many_lines_make_more_parts() -> None:
+    rows = tuple(("word " * 60, str(i)) for i in range(LINES // 4))
+    text = latex(Grid("T", "c", ("name", "n"), rows), "t")
+    assert 3 <= text.count(r"\begin{table}") <= len(rows)
+    assert text.count(r"\\") == len(rows) + text.count(r"\begin{table}")
+
+
 def test_sub_rows_stay_with_their_row() -> None:
-    rows = [(name, "1.0") for i in range(ROWS) for name in (f"r{i}", "  published")]
+    rows = [(name, "1.0") for i in range(LINES) for name in (f"r{i}", "  published")]
     parts = latex(Grid("T", "c", ("", "n"), tuple(rows)), "t").split(r"\clearpage")
     for part in parts:
         lines = part.split(r"\midrule")[1].strip().splitlines()

@@ -13,14 +13,14 @@ from camsweep.reports.exhibit import Grid
 from camsweep.reports.formats.cellparts import Parts, best, kind, parts
 from camsweep.reports.formats.textext import breakable, tex_text
 
-#: A longer table is set in several parts, so that none runs off its page.
-ROWS = 36
+#: A table of more lines is set in several parts, so that none runs off its page.
+LINES = 40
 #: Notes under a table; further ones stand in the Markdown file.
 NOTES = 12
 #: Text of more characters than this is set in lines.
 LINE = 30
 _NOTE = 600
-#: From so many columns on they stand closer together.
+#: From so many columns on they stand closer together, and their words in more lines.
 _MANY = 9
 #: Words of at most so many characters stand in the middle of their column.
 _SHORT = 14
@@ -28,7 +28,7 @@ BOLD = "Bold: the highest mean of a column whose interval lies above all others'
 
 
 def latex(grid: Grid, label: str) -> str:
-    r"""A ``table`` float, or several where there are more than `ROWS` rows.
+    r"""A ``table`` float, or several where there are more than `LINES` lines.
 
     Numbers stand at their decimal point, intervals behind them in smaller type, notes below. A
     table that is wider than the line is scaled to it.
@@ -39,7 +39,7 @@ def latex(grid: Grid, label: str) -> str:
     """
     name = re.sub(r"[^A-Za-z0-9.:-]+", "-", label)
     columns = [_Column(grid, index) for index in range(len(grid.headers))]
-    groups = _groups(grid)
+    groups = _groups(grid, [max((c.lines(row) for c in columns), default=1) for row in _rows(grid)])
     count = len(groups)
     title = _title(grid.title)
     caption = f"{title}. {grid.caption}"
@@ -86,15 +86,21 @@ def document(files: Sequence[str]) -> str:
     )
 
 
-def _groups(grid: Grid) -> list[range]:
+def _rows(grid: Grid) -> range:
+    return range(len(grid.rows))
+
+
+def _groups(grid: Grid, lines: Sequence[int]) -> list[range]:
     """The rows of each part; a row's sub-rows stay with it."""
-    found, start = [], 0
-    while len(grid.rows) - start > ROWS:
-        end = start + ROWS
-        while end > start + 1 and _is_sub(grid.rows[end]):
-            end -= 1
-        found.append(range(start, end))
-        start = end
+    found, start, height = [], 0, 0
+    for row in _rows(grid):
+        height += lines[row]
+        if height > LINES and row > start:
+            end = row
+            while end > start + 1 and _is_sub(grid.rows[end]):
+                end -= 1
+            found.append(range(start, end))
+            start, height = end, sum(lines[end : row + 1])
     return [*found, range(start, len(grid.rows))]
 
 
@@ -154,6 +160,8 @@ class _Column:
         self._cells = [row[index] for row in grid.rows]
         self._title = grid.headers[index]
         self._first = index == 0
+        crowded = len(grid.headers) >= _MANY and not self._first
+        self._line = _SHORT if crowded else LINE
         words = all(parts(cell) is None for cell in self._cells)
         self.kind = "text" if self._first and words else kind(self._cells)
         # Sub-rows are no rivals: they hold what was published, and differences.
@@ -163,14 +171,24 @@ class _Column:
 
     @property
     def _long(self) -> bool:
-        return self.kind == "text" and max(map(len, self._cells), default=0) > LINE
+        return self.kind == "text" and max(map(len, self._cells), default=0) > self._line
+
+    @property
+    def _narrow(self) -> bool:
+        return self._line < LINE and max(map(len, self._cells), default=0) <= LINE
+
+    def lines(self, row: int) -> int:
+        """About how many lines a cell takes."""
+        fitting = 12 if self._narrow else 22
+        return -(-len(self._cells[row]) // fitting) if self._long else 1
 
     @property
     def spec(self) -> str:
         if self.kind == "estimate":
             return r"r@{\,}l"
         if self._long:
-            return r">{\raggedright\arraybackslash}p{4.2cm}"
+            width = "2.4cm" if self._narrow else "4.2cm"
+            return rf">{{\raggedright\arraybackslash}}p{{{width}}}"
         return self._side
 
     @property
@@ -202,7 +220,7 @@ class _Column:
             return self._estimate(text, found, row)
         if self.kind == "number":
             return self._padded(found) if found else tex_text(text.strip())
-        set_ = _guarded(breakable(text.strip()) if self._long else tex_text(text.strip()))
+        set_ = _guarded(breakable(text.strip(), 12) if self._long else tex_text(text.strip()))
         # Sub-rows (published, difference) are indented under the row they belong to.
         return r"\quad " + set_ if self._first and text.startswith("  ") else set_
 
