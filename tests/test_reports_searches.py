@@ -1,4 +1,4 @@
-"""Searches in a report: points, importance, fronts, figures, from journals as searches write them."""
+"""Searches in a report: points, importance, fronts, figures, from journals like those of runs."""
 
 from __future__ import annotations
 
