@@ -11,7 +11,8 @@ import pytest
 from planted_store import additive, own_sweep, plant
 
 from camsweep.reports.choosing import chosen
-from camsweep.reports.effects.figures import dots, kind_of, waterfall
+from camsweep.reports.effects.bars import waterfall
+from camsweep.reports.effects.figures import dots, kind_of
 from camsweep.reports.effects.steps import steps_of
 from camsweep.reports.effects.waterfall import waterfall_drawn
 from camsweep.reports.exhibit import Exhibit
@@ -197,6 +198,23 @@ def test_the_steps_of_a_waterfall_sum(tmp_path: Path) -> None:
     assert waterfall_drawn(names, [None] * 5, measurements, "Steps") is None
     apart = [estimate(measurements, 0.4, (0,)), estimate(measurements, 0.5, (1,))]
     assert waterfall_drawn(["a", "b"], apart, measurements, "Steps") is None
+
+
+def test_a_cumulative_design_tells_each_step(tmp_path: Path) -> None:
+    design = {"components": ["tcp", "cpcr", "prcm"], "design": "cumulative"}
+    sweep = own_sweep({"base": {"method": "cpn"}, "ablate": design}, "steps")
+    gains = additive({"tcp": 0.03, "cpcr": -0.02, "prcm": 0.01})
+    store = plant(tmp_path, sweep, gains, noise=0.001, missing={"+ cpcr"})
+    shown = exhibits(store)["ablate/steps"]
+    assert [d.name for d in shown.figures] == ["waterfall"]
+    rows = {row["row"]: row for row in records(shown)}
+    assert rows["none"]["step_mean"] is None
+    assert rows["+ tcp"]["step_mean"] == pytest.approx(3.0, abs=0.2)
+    # Two steps together, as the row between them is a hole.
+    assert rows["+ prcm"]["step_mean"] == pytest.approx(-1.0, abs=0.2)
+    whole = sum(row["step_mean"] for row in rows.values() if row["step_mean"] is not None)
+    assert rows["none"]["mean"] + whole == pytest.approx(rows["+ prcm"]["mean"])
+    assert dict(shown.grids)[""].headers == ("", "mIoU", "step", "against none", "seeds")
 
 
 def test_noise_is_told_by_shape_and_pattern(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ NUMBER = "Design"
 #: Components that get a column of their own.
 COLUMNS = 8
 POINTS = "effect on mIoU, points"
+STEPS = "Step: against the last measured row before it, over the seeds that all rows have."
 
 STEP = ("step_mean", "step_low", "step_high")
 EFFECT = (
@@ -45,10 +46,11 @@ def design_exhibit(
     """
     whole = design.design in ("factorial", "fractional")
     effects = effects_of(sheet, design, measurements) if whole else None
+    steps = _steps(sheet, design, measurements)
     caption = telling.caption(sheet, _about(design))
     base = next((row_name(r, design) for r in sheet.rows if r.label == sheet.reference), "")
-    told = telling.remarks(sheet, effects.remarks if effects else (), base)
-    steps = _steps(sheet, design, measurements)
+    first = effects.remarks if effects else (STEPS,) if steps else ()
+    told = telling.remarks(sheet, first, base)
     rows = _rows(sheet, design, steps, caption, title)
     grids = [("", rows.grid(telling.lines(sheet, told)))]
     extra: list[dict[str, Any]] = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camsweep.reports.effects.figures import kind_of, signed, waterfall
+from camsweep.reports.effects.bars import waterfall
+from camsweep.reports.effects.figures import kind_of, signed
 from camsweep.reports.effects.steps import steps_of
 from camsweep.reports.exhibit import Drawn
 from camsweep.reports.measure import Estimate, Measurements
