@@ -43,13 +43,17 @@ def _left_out(configs: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any])
     That is the method's own value where some variant has it, whatever most of them do: SIPE stays
     SIPE beside any number of its ablations. Else it is the value that most variants have.
     """
-    seen: dict[str, Counter[str]] = {}
+    columns: dict[str, list[Any]] = {}
     for config in configs:
         for field, value in config.items():
-            seen.setdefault(field, Counter())[same_as(value)] += 1
+            columns.setdefault(field, []).append(value)
     found = {}
-    for field, values in seen.items():
-        if len(values) > 1 and field not in _TOLD:
+    for field, column in columns.items():
+        # Most settings are one object in all rows: seen at once, of thousands of variants.
+        if field in _TOLD or len(set(map(id, column))) == 1:
+            continue
+        values = Counter(map(same_as, column))
+        if len(values) > 1:
             own = same_as(defaults.get(field))
             found[field] = own if own in values else _most(values)
     return found
@@ -105,9 +109,12 @@ def variant_names(
     names = {}
     for key, (method, config) in variants.items():
         parts = [method_title(method), *_patches(config)]
+        told = left_out[method]
         for field, value in config.items():
+            if field not in told:
+                continue
             usual = _USUAL.get((field, str(config.get("patches")))) == value
-            if not usual and same_as(value) != left_out[method].get(field, same_as(value)):
+            if not usual and same_as(value) != told[field]:
                 parts.append(_part(field, value))
         names[key] = ", ".join(part for part in parts if part)
     names = _told_apart(names, overrides or {})

@@ -70,25 +70,29 @@ def leaderboard(
       camsweep leaderboard --store results --metric foreground_iou --format csv > ranks.csv
     """
     from camsweep.reports.board.filters import Filters
+    from camsweep.reports.board.grids import leaderboard_grid
     from camsweep.reports.board.ofstore import rank
+    from camsweep.reports.board.ranking import DETAILED
+    from camsweep.reports.counted import COUNTED
     from camsweep.shards.errors import InputError, nearest
 
     if form not in FORMATS:
         raise InputError(f"--format {form}: not a format{nearest(form, FORMATS)}")
-    filters = Filters(method, backbone, stage, top)
-    board = rank(store, metric, profile, data, lambda line: typer.echo(line, err=True), filters)
+    whole = form in ("csv", "json")
+    filters = Filters(method, backbone, stage, top if whole or top is not None else DETAILED)
+    columns = COUNTED if whole else ("background_iou", "foreground_iou")
+    board = rank(
+        store, metric, profile, data, lambda line: typer.echo(line, err=True), filters,
+        tuple(columns),
+    )  # fmt: skip
     if form == "table":
-        from camsweep.reports.board.grids import leaderboard_grid
-        from camsweep.reports.board.ranking import DETAILED
-
-        _show(leaderboard_grid(board, max(top or 0, DETAILED)))
+        _show(leaderboard_grid(board, None))
     else:
-        typer.echo(_written(board, form, top), nl=False)
+        typer.echo(_written(board, form), nl=False)
 
 
-def _written(board: Leaderboard, form: str, top: int | None) -> str:
+def _written(board: Leaderboard, form: str) -> str:
     from camsweep.reports.board.grids import leaderboard_grid
-    from camsweep.reports.board.ranking import DETAILED
     from camsweep.reports.board.records import RANKED, board_records
     from camsweep.reports.formats.tables import csv_text, json_text
 
@@ -98,7 +102,7 @@ def _written(board: Leaderboard, form: str, top: int | None) -> str:
         from camsweep.reports.exhibit import Records
 
         return csv_text(Records(RANKED, board_records(board)))
-    grid = leaderboard_grid(board, max(top or 0, DETAILED))
+    grid = leaderboard_grid(board, None)
     if form == "md":
         from camsweep.reports.formats.markdown import markdown
 

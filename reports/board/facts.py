@@ -9,7 +9,6 @@ from typing import Any
 
 from camsweep.reports.known import method_defaults
 from camsweep.reports.load import Trial
-from camsweep.reports.naming import same_as
 
 #: The maps that a trial may take its headline number from, in words.
 _MAPS = {"raw": "raw map", "refined": "refined map", "is_cam": "IS-CAM"}
@@ -61,8 +60,13 @@ def settings(trial: Trial) -> Mapping[str, Any]:
     return {
         name: value
         for name, value in sorted(trial.config.items())
-        if name not in _TOLD and (name not in defaults or same_as(value) != same_as(defaults[name]))
+        if name not in _TOLD and not _same(value, defaults, name)
     }
+
+
+def _same(value: Any, defaults: Mapping[str, Any], name: str) -> bool:
+    own = defaults.get(name)
+    return name in defaults and type(value) is type(own) and bool(value == own)
 
 
 def mean(values: Iterable[float]) -> float:

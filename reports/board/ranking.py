@@ -133,7 +133,9 @@ def _entry(
     trials = measured.trials
 
     def number(what: str) -> Estimate | None:
-        return measurements.estimate(trials, what) if measurements else light(trials, what)
+        if measurements and what in measurements.metrics:
+            return measurements.estimate(trials, what)
+        return light(trials, what)
 
     again = repeated(trials, repeats)
     memory = [t.peak_memory for t in trials if not math.isnan(t.peak_memory)]
