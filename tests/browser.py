@@ -6,12 +6,29 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import synthetic_store as synthetic
+from safetensors.numpy import save
 
+from camsweep.reports.build import Request, build
+from camsweep.reports.load import read_pictures, read_trials
+from camsweep.sweeps.store import Store
+
+SWEEPS = ("cpn/fig5", "cpn/fig6", "cpn/fig7", "cpn/table4")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+class Site(NamedTuple):
+    """The page of a report, the store behind it, its request, stored pictures by method."""
+
+    page: Path
+    store: Store
+    request: Request
+    pictures: dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +70,8 @@ def opened(browser: Any, file: Path, hash_: str = "", **options: Any) -> Iterato
     try:
         page.goto(file.as_uri() + (f"#{hash_}" if hash_ else ""))
         yield page
-        assert not wrong
+        if wrong:
+            raise AssertionError("; ".join(wrong))
     finally:
         context.close()
 
@@ -68,3 +86,50 @@ def settle(page: Any) -> None:
         "() => [...document.querySelectorAll('.plot')]"
         ".every((p) => p.offsetParent === null || p.classList.contains('drawn'))"
     )
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A report of a store with holes, a failed trial, two data sets and two kinds of pictures."""
+    store = synthetic.make(
+        tmp_path_factory.mktemp("store"), images=12, noise=0.004, sweeps=SWEEPS,
+        missing=frozenset({"s_n=4000"}), failing=frozenset({"p_h=0.3"}),
+    )  # fmt: skip
+    synthetic.make(
+        Path(store.url), images=12, seeds=(0, 1), profile="quick", data_name="other",
+        digest="ff00ff00", sweeps=("cpn/table4",),
+    )  # fmt: skip
+    written = {}
+    for trial in read_trials(store):
+        if read_pictures(store, trial) and trial.profile == "embedded":
+            written[trial.method] = drawn_pictures(classed=trial.method == "cpn")
+            name = f"artefacts/{trial.id}/pictures.safetensors"
+            store.write(name, save(written[trial.method]))
+    out = tmp_path_factory.mktemp("report")
+    request = Request(store.url, out, formats=("html", "csv"), profile="embedded", resamples=60)
+    build(request, say=lambda _: None)
+    return Site(out / "index.html", store, request, written)
+
+
+def drawn_pictures(*, classed: bool) -> dict[str, Any]:
+    """Three pictures as trials store them; older trials kept no class of a score."""
+    rng = np.random.default_rng(8)
+    arrays: dict[str, Any] = {}
+    for index, (high, wide) in enumerate(((40, 56), (48, 48), (33, 47))):
+        key = f"val_{index:05d}"
+        mask = np.zeros((high, wide), np.uint8)
+        mask[5:25, 8:30] = 1 + index
+        mask[20:30, 25:40] = 4
+        mask[0:3] = 255
+        score = rng.integers(0, 256, (1, high, wide), dtype=np.uint8)
+        score[0][mask > 0] = np.maximum(score[0][mask > 0], 120)
+        winner = rng.choice([1 + index, 4], size=(1, high, wide)).astype(np.uint8)
+        winner[score == 0] = 0
+        arrays[f"{key}/image"] = rng.integers(0, 256, (high, wide, 3), dtype=np.uint8)
+        arrays[f"{key}/mask"] = mask
+        arrays[f"{key}/map"] = score
+        arrays[f"{key}/raw"] = 255 - score
+        if classed:
+            arrays[f"{key}/map_class"] = winner
+            arrays[f"{key}/raw_class"] = winner
+    return arrays

@@ -123,6 +123,30 @@
     }
   };
 
+  // Names in the middle of what they name: colours alone tell nothing in grey.
+  const writeNames = (canvas, at, labels, scale) => {
+    const { width, height } = data.shots[at];
+    const sums = new Map();
+    for (let i = 0; i < width * height; i += 1) {
+      if (!labels[i] || labels[i] === IGNORE) continue;
+      const [x, y, n] = sums.get(labels[i]) ?? [0, 0, 0];
+      sums.set(labels[i], [x + (i % width), y + Math.floor(i / width), n + 1]);
+    }
+    const context = canvas.getContext("2d");
+    context.setLineDash([]);
+    context.font = "600 20px system-ui, 'DejaVu Sans', sans-serif";
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const [index, [x, y, n]] of sums) {
+      const place = [nameOf(index), scale * (x / n + 0.5), scale * (y / n + 0.5), canvas.width];
+      context.lineWidth = 5;
+      context.strokeStyle = "#000";
+      context.strokeText(...place);
+      context.fillStyle = "#fff";
+      context.fillText(...place);
+    }
+  };
+
   const grey = (rgba, i) => (rgba[4 * i] + rgba[4 * i + 1] + rgba[4 * i + 2]) / 3;
   const tint = (rgba, i, label) => {
     const base = grey(rgba, i);
@@ -172,6 +196,7 @@
       return heat(score[i]).map((value) => 0.35 * base + 0.65 * value);
     });
     outline(made.canvas, shot, labels, scale, []);
+    if (!scores && winner) writeNames(made.canvas, shot, labels, scale);
     if (document.getElementById("ui-truth").checked) outline(made.canvas, shot, mask.values, scale, [6, 5]);
     made.say(`threshold ${threshold.toFixed(2)}: ${words(overlap(mask.values, labels, winner !== null), winner !== null)}`);
     return made.figure;
@@ -190,6 +215,7 @@
     const second = panel("Ground truth");
     const scale = paint(second.canvas, shot, (i) => tint(image.rgba, i, mask.values[i]));
     outline(second.canvas, shot, mask.values, scale, []);
+    writeNames(second.canvas, shot, mask.values, scale);
     second.say(present(mask.values));
     const figures = [first.figure, second.figure];
     for (const box of form.querySelectorAll("input[name=ui-variant]:checked")) {
