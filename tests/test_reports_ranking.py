@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import synthetic_store as synthetic
 from reports_world import World
 
+from camsweep.reports.board import ranking
+from camsweep.reports.board.grids import leaderboard_grid
+from camsweep.reports.board.groups import separated
 from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.board.records import board_records
 from camsweep.reports.board.text import leaderboard_caption, ranks
+from camsweep.reports.load import choose, read_trials
+from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
 from camsweep.shards.errors import InputError
 
@@ -102,3 +109,42 @@ def test_a_method_as_published_has_the_plain_name_beside_its_compositions() -> N
         "more": "SIPE, grid K={4, 7}, pair",
         "bpm": "SIPE, no bpm",
     }
+
+
+def test_places_beyond_those_tested_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = synthetic.make(tmp_path, sweeps=("cpn/table4",), images=8, seeds=(0, 1))
+    selection = choose(read_trials(store), None, None)
+    measurements = Measurements(store, selection.trials, resamples=20)
+    board = ranking.leaderboard(selection, measurements)
+    assert "not tested" not in str(leaderboard_grid(board))
+    monkeypatch.setattr(ranking, "TESTED", 3)
+    monkeypatch.setattr("camsweep.reports.board.text.TESTED", 3)
+    shown = leaderboard_grid(ranking.leaderboard(selection, measurements))
+    assert ["not tested" in row for row in shown.rows] == [False] * 3 + [True] * 2
+    assert "Places beyond 3 are not tested." in shown.caption
+
+
+def test_the_leaderboard_separates_by_students_t(tmp_path: Path) -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    given = {"sweeps": ("cpn/table1",), "images": 60, "seeds": (0, 1, 2, 3), "noise": 0.002}
+    store = synthetic.make(tmp_path, **given)
+    selection = choose(read_trials(store), None, None)
+    measurements = Measurements(store, selection.trials, resamples=200)
+    first, second = ranking.leaderboard(selection, measurements).entries
+    points = first.estimate.points - second.estimate.points
+    images = np.var((first.estimate.values - second.estimate.values).mean(axis=0), ddof=1)
+    error = np.sqrt(np.var(points, ddof=1) / 4 + images)
+    assert 2 * scipy_stats.t.sf(points.mean() / error, 3) < 0.05
+    assert first.tied == (1,), "five points with four quiet seeds are separated"
+    estimates = [first.estimate, second.estimate]
+    apart, _ = separated(estimates)
+    assert apart[0, 1]
+    # the same difference with two seeds in common: one degree of freedom
+    few = [measurements.estimate(e.trials[:2], "miou") for e in (first, second)]
+    assert few[0] is not None
+    assert few[1] is not None
+    points = few[0].points - few[1].points
+    images = np.var((few[0].values - few[1].values).mean(axis=0), ddof=1)
+    error = np.sqrt(np.var(points, ddof=1) / 2 + images)
+    expected = 2 * scipy_stats.t.sf(points.mean() / error, 1) < 0.05
+    assert separated([e for e in few if e])[0][0, 1] == expected

@@ -13,7 +13,6 @@ import synthetic_store as synthetic
 from camsweep.reports import figures
 from camsweep.reports.artefacts import fill
 from camsweep.reports.board import ranking
-from camsweep.reports.board.grids import leaderboard_grid
 from camsweep.reports.board.text import leaderboard_caption
 from camsweep.reports.build import Request, build
 from camsweep.reports.cells import fits, gather, one_overrides
@@ -186,46 +185,6 @@ def test_overrides_are_in_a_name_only_where_they_tell_it_apart() -> None:
     variants = {"a": ("x", {"e": 1}), "b": ("x", {"e": 1}), "c": ("y", {"e": 1})}
     settings = {"a": "", "b": "--set f=1", "c": "--set f=1"}
     assert variant_names(variants, settings) == {"a": "x", "b": "x (--set f=1)", "c": "y"}
-
-
-def test_places_beyond_those_tested_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = make(tmp_path)
-    selection = selection_of(store)
-    measurements = Measurements(store, selection.trials, resamples=20)
-    board = ranking.leaderboard(selection, measurements)
-    assert "not tested" not in str(leaderboard_grid(board))
-    monkeypatch.setattr(ranking, "TESTED", 3)
-    monkeypatch.setattr("camsweep.reports.board.text.TESTED", 3)
-    shown = leaderboard_grid(ranking.leaderboard(selection, measurements))
-    column = shown.headers.index("tied")
-    assert [row[column] == "not tested" for row in shown.rows] == [False] * 3 + [True] * 2
-    assert "Places beyond 3 are not tested." in shown.caption
-
-
-def test_the_leaderboard_separates_by_students_t(tmp_path: Path) -> None:
-    scipy_stats = pytest.importorskip("scipy.stats")
-    given = {"sweeps": ("cpn/table1",), "images": 60, "seeds": (0, 1, 2, 3), "noise": 0.002}
-    store = make(tmp_path, **given)
-    selection = selection_of(store)
-    measurements = Measurements(store, selection.trials, resamples=200)
-    first, second = ranking.leaderboard(selection, measurements).entries
-    points = first.estimate.points - second.estimate.points
-    images = np.var((first.estimate.values - second.estimate.values).mean(axis=0), ddof=1)
-    error = np.sqrt(np.var(points, ddof=1) / 4 + images)
-    assert 2 * scipy_stats.t.sf(points.mean() / error, 3) < 0.05
-    assert first.tied == (1,), "five points with four quiet seeds are separated"
-    estimates = [first.estimate, second.estimate]
-    apart, _ = ranking.separated(estimates, measurements)
-    assert apart[0, 1]
-    # the same difference with two seeds in common: one degree of freedom
-    few = [measurements.estimate(e.trials[:2], "miou") for e in (first, second)]
-    assert few[0] is not None
-    assert few[1] is not None
-    points = few[0].points - few[1].points
-    images = np.var((few[0].values - few[1].values).mean(axis=0), ddof=1)
-    error = np.sqrt(np.var(points, ddof=1) / 2 + images)
-    expected = 2 * scipy_stats.t.sf(points.mean() / error, 1) < 0.05
-    assert ranking.separated([e for e in few if e], measurements)[0][0, 1] == expected
 
 
 def test_shape_takes_peak_and_ends_from_all_published_places(tmp_path: Path) -> None:
