@@ -81,7 +81,8 @@ def recall(counts: Counts) -> Floats:
 
 def _share(counts: Counts) -> Floats:
     """The share of each class in the labelled pixels of each image: ``[I, C, 3] -> [I, C]``."""
-    area = np.asarray(counts[..., 0] + counts[..., 2], dtype=np.float64)
+    given = np.asarray(counts, dtype=np.float64)
+    area = given[..., 0] + given[..., 2]
     return area / np.maximum(area.sum(axis=-1, keepdims=True), 1)
 
 

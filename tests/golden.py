@@ -10,6 +10,8 @@ which recomputes the stored arrays with our code, in any order, and yields the n
 ``Golden`` gives the inputs, the seed and the weights. Nothing is ever expected by a number
 written into a replay, so files of other seeds work too.
 
+It may also have a ``compare(golden, name, value) -> Line``, where other tolerances are stated.
+
 Prints a line an array: name, largest absolute error, largest relative error (to the largest stored
 magnitude), PASS or FAIL. An array that is not replayed fails. Exit status 1 if any fails, 2 if a
 file cannot be read.
@@ -190,10 +192,11 @@ def check(golden: Golden) -> Iterator[Line]:
     torch.set_num_threads(THREADS)
     try:
         module = importlib.import_module(f"golden_{golden.prefix}")
+        compared = getattr(module, "compare", compare)
         for name, value in module.replay(golden):
             if name in left:
                 del left[name]
-                yield compare(golden, name, value)
+                yield compared(golden, name, value)
     except Exception as error:  # a replay that breaks off must still name what it left out
         note = f"not replayed: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
     finally:

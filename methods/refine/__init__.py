@@ -1,0 +1,1 @@
+"""From maps to pseudo masks: denseCRF, random walk, IRN."""
