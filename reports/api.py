@@ -27,9 +27,7 @@ from camsweep.reports.exhibit import Exhibit
 from camsweep.reports.formats.arrow import arrow_table
 from camsweep.reports.formats.facts import provenance
 from camsweep.reports.markup import Html, tag
-from camsweep.reports.own.showing import is_sweep
-from camsweep.reports.report import RESAMPLES, Report, assemble
-from camsweep.reports.spec import select
+from camsweep.reports.report import RESAMPLES, Report, assemble, of_papers
 from camsweep.shards.errors import InputError, nearest
 from camsweep.sweeps.store import Store
 
@@ -69,7 +67,7 @@ def open_report(
             profile or data set.
     """
     wanted = (artefacts,) if isinstance(artefacts, str) else tuple(artefacts)
-    select([name for name in wanted if not is_sweep(name)])
+    of_papers(wanted)
     Store(str(store)).require()
     return StoreReport(str(store), wanted, profile, data, resamples, seed)
 

@@ -13,11 +13,9 @@ from camsweep.reports import images
 from camsweep.reports.board.showing import board_exhibit
 from camsweep.reports.choosing import Say
 from camsweep.reports.exhibit import Exhibit
-from camsweep.reports.own.showing import is_sweep
-from camsweep.reports.report import RESAMPLES, Report, assemble
+from camsweep.reports.report import RESAMPLES, Report, assemble, of_papers
 from camsweep.reports.site.page import page
 from camsweep.reports.site.provenance import Facts
-from camsweep.reports.spec import select
 from camsweep.reports.writing import write, write_images, write_tables
 from camsweep.shards.errors import InputError, nearest
 
@@ -74,8 +72,7 @@ def check(request: Request) -> None:
     Raises:
         InputError: no such artefact, or the folder is a file or can't be written to.
     """
-    if request.artefacts:
-        select([name for name in request.artefacts if not is_sweep(name)])
+    of_papers(request.artefacts)
     out = request.out
     probe = out / f".probe-{uuid.uuid4().hex}"
     try:

@@ -73,8 +73,7 @@ def assemble(
     Raises:
         InputError: no such store, profile, data set or artefact.
     """
-    papers = [name for name in artefacts if not (is_sweep(name) or is_search(name))]
-    select(papers)  # a wrong name is told before anything is read
+    papers = of_papers(artefacts)
     opened, selection = chosen(store, profile, data, say)
     measurements = Measurements(opened, selection.trials, resamples=resamples, seed=seed)
     repeats = load_repeats(opened)
@@ -94,6 +93,17 @@ def assemble(
     if curves is not None:
         shown.append(curves)
     return Report(store, selection, board, tuple(shown), resamples, (board, *others))
+
+
+def of_papers(artefacts: Sequence[str]) -> list[str]:
+    """Those of the names that are papers or their artefacts, not sweeps or searches of a store.
+
+    Raises:
+        InputError: such a name is unknown, told before anything is read.
+    """
+    names = [name for name in artefacts if not (is_sweep(name) or is_search(name))]
+    select(names)
+    return names
 
 
 def _specs(artefacts: Sequence[str], selection: Selection) -> list[AnySpec]:
