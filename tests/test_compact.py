@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,14 +130,21 @@ def test_versions_without_packs_refuse_them_by_name(store: Store) -> None:
         table_from_bytes(store.read(f"trials/{name}"), name)
 
 
+@pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process loses nothing that it wrote, synced or not."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 def test_killed_at_any_step_nothing_is_lost_or_seen_twice(
-    tmp_path: Path, each_step: Callable[..., None]
+    tmp_path: Path, each_step: Callable[..., None], quick_disk: None
 ) -> None:
+    template = fill(Store(str(tmp_path / "template")), "ab", "f")
+    before = seen(template)
     after, finished = 0, False
     while not finished:
         after += 1
-        store = made(tmp_path / str(after))
-        before = seen(store)
+        store = Store(str(shutil.copytree(template.url, tmp_path / str(after))))
 
         def kill(number: int, last: int = after) -> None:
             if number == last:
@@ -159,14 +168,15 @@ def test_killed_at_any_step_nothing_is_lost_or_seen_twice(
 def test_killed_while_packs_are_put_together(
     tmp_path: Path, each_step: Callable[..., None]
 ) -> None:
+    template = fill(Store(str(tmp_path / "template")), "ab", "f")
+    compact(template)
+    fill(template, "bx", "")  # one of them stands in the pack, too
+    add_uses(template, "a", [("other", "label")])
+    before = seen(template)
     after, finished = 0, False
     while not finished:
         after += 1
-        store = made(tmp_path / str(after))
-        compact(store)
-        fill(store, "bx", "")  # one of them stands in the pack, too
-        add_uses(store, "a", [("other", "label")])
-        before = seen(store)
+        store = Store(str(shutil.copytree(template.url, tmp_path / str(after))))
 
         def kill(number: int, last: int = after) -> None:
             if number == last:
@@ -215,8 +225,7 @@ def test_a_listing_made_while_files_go_is_made_again(
         asked.append(folder)
         if len(asked) == 1:
             compact(Store(store.url))
-            # half of the old names, none of the new: as a listing in pieces may come
-            return found[: len(found) // 2]
+            return []  # the old names were gone when it came to them, the new ones not yet there
         return found
 
     monkeypatch.setattr(Store, "names", names)
