@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import plotly.graph_objects as go
 import pyarrow as pa
 
 from camsweep.reports.markup import Html
+
+if TYPE_CHECKING:
+    # A table in a terminal need not wait for it.
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
