@@ -66,6 +66,11 @@ def _measured(value: Value, *, signed: bool = False) -> Html:
     return _effect(value.estimate) if signed else _number(value.estimate)
 
 
+def _differing(value: Value) -> Html:
+    words = tag("small", _tag(judged(value))) if value.verdict else None
+    return tag("td", against_paper(value), words)
+
+
 def _judged(value: Value) -> Html:
     return tag("td", _tag(judged(value)) if value.verdict else BLANK)
 
@@ -100,8 +105,9 @@ def _beside(values: Sequence[Value], filled: Filled) -> list[tuple[str, list[Htm
     if any(v.published is not None for v in values):
         parts.append(("published", [tag("td", published(v, filled.decimals)) for v in values]))
     if any(v.difference is not None for v in values):
-        parts.append(("difference", [tag("td", against_paper(v)) for v in values]))
-    if any(v.verdict is not None for v in values):
+        # One column for both: with two metrics the table would be wider than the page.
+        parts.append(("difference, verdict", [_differing(v) for v in values]))
+    elif any(v.verdict is not None for v in values):
         parts.append(("verdict", [_judged(v) for v in values]))
     if any(v.effect for v in values):
         parts.append((f"against {filled.reference}", [_effect(v.effect) for v in values]))

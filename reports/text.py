@@ -9,7 +9,7 @@ from camsweep.reports.load import Trial
 from camsweep.reports.measure import Estimate
 from camsweep.reports.shape import sentences
 from camsweep.reports.spec import ContrastSpec, CurveSpec, PicturesSpec, TableSpec, paper
-from camsweep.reports.verdicts import RULES, UNLIKE, summary
+from camsweep.reports.verdicts import CAVEAT, RULES, UNLIKE, summary
 from camsweep.reports.words import BLANK, bounds, measured
 
 
@@ -86,8 +86,11 @@ def verdict_line(filled: Filled) -> str:
 
 
 def verdict_rules(filled: Filled) -> tuple[str, ...]:
-    """What the verdicts mean; nothing where all say that nothing may be compared."""
-    return RULES if set(filled.verdicts) - {UNLIKE} else ()
+    """What the verdicts that occur mean; nothing where all say that nothing may be compared."""
+    counts = filled.verdicts
+    if not set(counts) - {UNLIKE}:
+        return ()
+    return (*(f"{word}: {RULES[word]}" for word in counts), CAVEAT)
 
 
 def protocol_line(filled: Filled) -> str:

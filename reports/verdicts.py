@@ -41,18 +41,20 @@ LEVEL = 0.05
 # Against the rounding of binary fractions alone: 55.52 / 100 is not always 0.5552.
 _EXACT = 1e-9
 
-RULES = (
-    f"{REPRODUCED}: the published number lies in the 95 % interval over our trainings alone "
+RULES = {
+    REPRODUCED: "the published number lies in the 95 % interval over our trainings alone "
     "(Student's t over seeds; the images are the paper's own), which reaches at most "
     f"{INFORMATIVE:g} point to each side.",
-    f"{DIFFERS}: it lies outside of the interval that is shown and further away than one more "
-    "training of ours might lie (t test with the noise of seeds and images, Holm over the cells of "
-    f"the table or figure, level {LEVEL:g}); higher or lower is the measured mean.",
-    f"{NOISE}: neither can be said; with more seeds it may become either.",
-    f"{UNLIKE}: measured on other data, with other settings or with one seed, which tells nothing "
-    "of the noise between trainings.",
+    NOISE: "neither reproduced nor different can be said; with more seeds it may become either.",
+    DIFFERS: "the published number lies outside of the interval that is shown and further away "
+    "than one more training of ours might lie (t test with the noise of seeds and images, Holm "
+    f"over the cells of the table or figure, level {LEVEL:g}); higher or lower is our mean.",
+    UNLIKE: "measured on other data, with other settings or with one seed, which tells nothing of "
+    "the noise between trainings.",
+}
+CAVEAT = (
     "A published number is one training without a spread; it is taken to be as noisy as ours. That "
-    "a number differs says nothing of why: see the protocol.",
+    "a number differs says nothing of why: see the protocol."
 )
 
 
