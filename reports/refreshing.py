@@ -18,5 +18,9 @@ def refreshing(seconds: int | None) -> Html | None:
     if seconds is None:
         return None
     code = resources.files("camsweep.reports").joinpath("refresh.js").read_text(encoding="utf-8")
-    again = tag("meta", http_equiv="refresh", content=max(1, seconds))
-    return join(again, tag("script", raw(code)))
+    told = max(1, seconds)
+    # By itself a browser takes an address with a hash for the place that it is at already.
+    without = tag("noscript", tag("meta", http_equiv="refresh", content=told))
+    return join(
+        tag("meta", name="camsweep-refresh", content=told), without, tag("script", raw(code))
+    )

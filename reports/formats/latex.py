@@ -93,9 +93,11 @@ def _rows(grid: Grid) -> range:
 def _groups(grid: Grid, lines: Sequence[int]) -> list[range]:
     """The rows of each part; a row's sub-rows stay with it."""
     found, start, height = [], 0, 0
+    # So many columns are scaled to the page, and their lines with them.
+    limit = LINES * 4 // 3 if len(grid.headers) >= _MANY else LINES
     for row in _rows(grid):
         height += lines[row]
-        if height > LINES and row > start:
+        if height > limit and row > start:
             end = row
             while end > start + 1 and _is_sub(grid.rows[end]):
                 end -= 1
