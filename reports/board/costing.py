@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from camsweep.reports.board.drawing import arms, label
 from camsweep.reports.board.entry import Entry, Leaderboard
 from camsweep.reports.exhibit import Drawn
-from camsweep.reports.figures import COLOURS, MARKERS, TEXT, _axis, _rgba, _style
+from camsweep.reports.figures import COLOURS, MARKERS, _axis, _rgba, _style
 from camsweep.reports.known import method_title
 from camsweep.reports.words import METRIC_TITLES, bounds, percent
 
@@ -126,7 +126,7 @@ def _points(
         mode="markers+text" if front else "markers",
         text=[str(e.rank) for e, _ in pairs],
         textposition="top right",
-        textfont={"size": 13, "color": TEXT},
+        textfont={"size": 13},
         marker={
             "symbol": symbol if front else f"{symbol}-open",
             "size": 12 if front else 7,
