@@ -9,12 +9,11 @@ report.figures["cpn/fig6"].show()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import plotly.graph_objects as go
 import pyarrow as pa
@@ -26,21 +25,15 @@ from camsweep.reports.build import Request, everything, parse_formats, publish
 from camsweep.reports.exhibit import Exhibit
 from camsweep.reports.formats.arrow import arrow_table
 from camsweep.reports.formats.facts import provenance
-from camsweep.reports.markup import Html, tag
+from camsweep.reports.formats.plainlines import plain_lines
+from camsweep.reports.lazy import LazyMapping, MissingError
+from camsweep.reports.markup import tag
 from camsweep.reports.report import RESAMPLES, Report, assemble, of_papers
 from camsweep.shards.errors import InputError, nearest
 from camsweep.sweeps.store import Store
 
-T = TypeVar("T")
 #: Filters of `StoreReport.leaderboard`.
 FILTERS = ("profile", "data", "method", "backbone", "stage", "top")
-
-
-class MissingError(InputError, KeyError):
-    """There is no such table, figure or exhibit. The message is one line with the nearest name."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def open_report(
@@ -118,7 +111,7 @@ class StoreReport:
         Schemas carry provenance (store, profile, data digest, commits, versions, seeds, devices),
         fields their ``unit``.
         """
-        return _Lazy(
+        return LazyMapping(
             "table",
             {
                 _key(exhibit.id, part): lambda e=exhibit, r=records: self._table(e, r)  # type: ignore[misc]
@@ -130,7 +123,7 @@ class StoreReport:
     @cached_property
     def figures(self) -> Mapping[str, go.Figure]:
         """Every figure."""
-        return _Lazy(
+        return LazyMapping(
             "figure",
             {
                 _key(exhibit.id, drawn.name): lambda d=drawn: d.figure  # type: ignore[misc]
@@ -176,7 +169,7 @@ class StoreReport:
         """
         exhibit = self._exhibit(id)
         told = tuple(dict.fromkeys(note for _, grid in exhibit.grids for note in grid.notes))
-        return told or _lines(exhibit.notes)
+        return told or plain_lines(exhibit.notes)
 
     def caption(self, id: str) -> str:
         """What is shown, and what it was measured on.
@@ -264,51 +257,5 @@ class StoreReport:
         )
 
 
-class _Lazy(Mapping[str, T]):
-    """Values that are made when they are first asked for."""
-
-    def __init__(self, what: str, makers: Mapping[str, Callable[[], T]]) -> None:
-        self._what = what
-        self._makers = makers
-        self._made: dict[str, T] = {}
-
-    def __getitem__(self, key: str) -> T:
-        if key not in self._makers:
-            raise MissingError(f"{key}: no such {self._what}{nearest(key, list(self._makers))}")
-        if key not in self._made:
-            self._made[key] = self._makers[key]()
-        return self._made[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)
-
-    def __repr__(self) -> str:
-        return f"{self._what}s: {', '.join(self._makers) or 'none'}"
-
-
 def _key(id: str, part: str) -> str:
     return f"{id}/{part}" if part else id
-
-
-class _Text(HTMLParser):
-    """The text of our own markup, one line an item."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines = [""]
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        if tag in ("p", "li", "div", "h3", "summary", "ul", "details"):
-            self.lines.append("")
-
-    def handle_data(self, data: str) -> None:
-        self.lines[-1] += data
-
-
-def _lines(notes: Html | None) -> tuple[str, ...]:
-    reader = _Text()
-    reader.feed(notes or "")
-    return tuple(line.strip() for line in reader.lines if line.strip())

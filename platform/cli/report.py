@@ -67,21 +67,21 @@ def report(
 ) -> None:
     """Regenerate the ablation tables and figures as one page that needs no network.
 
-    The same tables and figures come as files, too: png, svg and pdf images (drawn by Chromium), tex
-    tables for a paper with tables.tex to look at them all, md for GitHub, csv with every number in
-    full. Files of another report in the same folder stay. In Python, camsweep.reports.api gives
-    them as Arrow tables and plotly figures.
+    Tables and figures come as files of their own, too: png, svg and pdf (drawn by
+    Chromium), tex for a paper (tables.tex shows all of them), md for GitHub, csv
+    with every number in full. Files of another report in the folder stay.
+    In Python: camsweep.reports.api (docs/reports.md).
 
     Examples:
       camsweep report --store results
 
-      camsweep report cpn/table4 cpn/fig6 --store results --out paper --format html,tex,pdf
+      camsweep report cpn/table4 cpn/fig6 --out paper --format html,tex,pdf
 
-      camsweep report cpn --store results --profile voc12 --data 3f2a --format md,svg,csv
+      camsweep report cpn --profile voc12 --data 3f2a --format md,svg,csv
 
       camsweep report --store results --watch 30
 
-      camsweep report --store s3://bucket/results --watch --until-done --format html,csv
+      camsweep report --store s3://bucket/results --watch --until-done
     """
     import shlex
     import sys
