@@ -75,6 +75,7 @@ def test_pages_in_order_with_ids_of_their_own() -> None:
     assert [p.title for p in shown if p.name == "something-new"] == ["Something new"]
     assert sum(len(p.placed) for p in shown) == len(made)
     assert [p.name for p in pages([])] == ["overview", "leaderboard", "provenance"]
+    assert [p.name for p in pages([], board=False)] == ["overview", "provenance"]
     assert "pictures" in [p.name for p in pages([], pictures=True)]
 
 
@@ -93,8 +94,8 @@ def test_the_overview_lists_each_command_once() -> None:
     some = exhibit("a", "cpn", holes=2, notes=notes)
     assert commands([some, some]) == ["camsweep run a --set 'x=<1>'"]
     assert commands([exhibit("a", "cpn", notes=notes)]) == [], "nothing is missing"
-    counted = [SimpleNamespace(verdicts={"differs": 2}), SimpleNamespace(verdicts={"differs": 1})]
-    assert verdicts([*counted, exhibit("a", "cpn")]) == {"differs": 3}  # type: ignore[list-item]
+    judged = exhibit("a", "cpn", verdicts={"differs": 2, "reproduced": 1})
+    assert verdicts([judged, some, judged]) == {"differs": 4, "reproduced": 2}
 
 
 def test_the_policy_allows_the_given_scripts_alone() -> None:

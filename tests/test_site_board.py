@@ -139,13 +139,14 @@ def test_columns_in_sets_fit_the_screen(chromium: Any, site: Site) -> None:
     with opened(chromium, site.page, "leaderboard") as page:
         table = page.locator("#leaderboard .of-board:visible .scroll").first
         seen = {}
-        for name in ("quality", "objects", "cost"):
+        for name in ("quality", "places", "objects", "cost"):
             page.locator(f"input[name=ui-set][value={name}]").check()
             keys = page.locator("#leaderboard .of-board:visible thead th:visible")
             seen[name] = set(keys.evaluate_all("all => all.map((h) => h.dataset.key)"))
             assert table.evaluate("e => e.scrollWidth <= e.clientWidth"), name
         common = {"rank", "variant", "metric", "bar", "group", "seeds"}
-        assert seen["quality"] & seen["objects"] & seen["cost"] == common
+        assert set.intersection(*seen.values()) == common
+        assert {"ranks", "better", "tied"} <= seen["places"]
         assert {"background", "foreground", "precision", "recall"} <= seen["quality"]
         assert {"small", "medium", "large"} <= seen["objects"]
         assert {"train", "memory", "parameters", "gpu", "cpu"} <= seen["cost"]

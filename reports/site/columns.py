@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from camsweep.reports.board.entry import Entry
+from camsweep.reports.board.text import ranks
 from camsweep.reports.markup import Html, join, tag
 from camsweep.reports.measure import Estimate
 from camsweep.reports.words import BLANK, bounds, duration, memory, percent, scaled
 
 #: The sets that the page shows one at a time; a column of no set is always there.
-SETS = {"quality": "Quality", "objects": "Object sizes", "cost": "Cost"}
+SETS = {"quality": "Quality", "places": "Places", "objects": "Object sizes", "cost": "Cost"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,12 @@ def columns(metric_title: str, low: float, high: float) -> tuple[Column, ...]:
         Column("seeds", "seeds", "Number of seeds", lambda e: len(e.trials),
                lambda e: len(e.trials), high=True),
         Column("ranks", "rank interval", "95 % interval of the place",
-               lambda e: e.rank_low or math.nan, _ranks, set="quality"),
+               lambda e: e.rank_low or math.nan, _ranks, set="places"),
+        Column("better", "P(better than next)",
+               "How often another training of it beats one of the next place",
+               lambda e: e.better, lambda e: percent(e.better), set="places", high=True),
+        Column("tied", "tied with", "Places that the test does not separate from it",
+               lambda e: len(e.tied) or math.nan, lambda e: ranks(e.tied), set="places"),
         _quality("background", "back-ground", "IoU of the background", lambda e: e.background),
         _quality("foreground", "fore-ground", "Mean IoU of the foreground classes",
                  lambda e: e.foreground),

@@ -147,7 +147,7 @@ def gallery(entries: Sequence[Entry], store: Store) -> Gallery | None:
         return None
     variants = []
     for entry, arrays, threshold in chosen:
-        maps = {}
+        maps: dict[str, tuple[Layer | None, ...]] = {}
         for kind in KINDS:
             layers = tuple(_layer(s.key, kind, arrays, s.step) for s in shots.values())
             if any(layers) and layers not in maps.values():

@@ -55,16 +55,20 @@ def title(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def pages(exhibits: Sequence[Exhibit], *, pictures: bool = False) -> tuple[Page, ...]:
+def pages(
+    exhibits: Sequence[Exhibit], *, board: bool = True, pictures: bool = False
+) -> tuple[Page, ...]:
     """The pages that have something to show, overview first.
 
     Args:
         exhibits: in order.
+        board: whether the leaderboard has any variant.
         pictures: whether the picture browser has anything to show.
     """
     named = dict.fromkeys(e.page for e in exhibits)
     others = [name for name in named if name not in BEFORE + AFTER + ("overview",)]
-    always = {"overview", "leaderboard", "provenance", *(["pictures"] if pictures else [])}
+    given = {"overview": True, "leaderboard": board, "pictures": pictures, "provenance": True}
+    always = {name for name, there in given.items() if there}
     order = [n for n in ("overview", *BEFORE, *others, *AFTER) if n in always or n in named]
     taken = {anchor(name) for name in order}
     found: dict[str, Page] = {}

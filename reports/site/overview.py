@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 
 from camsweep.reports.exhibit import Exhibit
@@ -13,7 +14,8 @@ from camsweep.reports.site.cards import card, region
 from camsweep.reports.site.layout import Page
 from camsweep.reports.words import counted, measured
 
-START = "camsweep run cpn/table4"
+#: What a store without trials is begun with.
+START = "camsweep run cpn/table4 --store"
 
 
 class _Commands(HTMLParser):
@@ -50,8 +52,7 @@ def verdicts(exhibits: Iterable[Exhibit]) -> Counter[str]:
     """How many cells have each verdict, over all exhibits that have any."""
     total: Counter[str] = Counter()
     for exhibit in exhibits:
-        found: Mapping[str, int] = getattr(exhibit, "verdicts", None) or {}
-        total.update({str(word): int(count) for word, count in found.items()})
+        total.update(exhibit.verdicts)
     return total
 
 
@@ -141,16 +142,14 @@ def overview(report: Report, pages: Sequence[Page]) -> Html:
         pages: all pages, for the table of what is where.
     """
     selection = report.selection
-    unread: Sequence[str] = getattr(selection, "unread", ())
-    others = [
-        *(f"{other} (choose with --profile or --data)" for other in selection.others),
-    ]
+    unread = selection.unread
+    others = [f"{other} (choose with --profile or --data)" for other in selection.others]
     if not selection.trials:
         start = card(
             "", "", "No trials yet",
             "The store holds no trial that can be shown. Start with the command below, then make "
             "the report again.",
-            tag("pre", tag("code", START)),
+            tag("p", tag("code", f"{START} {shlex.quote(report.store)}")),
         )  # fmt: skip
         return join(start, _list("Not read", unread), _list("Also in the store", others))
     missing = [tag("code", command) for command in commands(report.exhibits)]

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from importlib import resources
 
+from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.markup import Html, raw, tag
 from camsweep.reports.refreshing import refreshing
 from camsweep.reports.report import Report
@@ -62,7 +63,7 @@ def _content(page: Page, report: Report, shown: Sequence[Page], facts: Facts,
     if page.name == "overview":
         parts.append(overview(report, shown))
     elif page.name == "leaderboard":
-        parts.append(board_page(getattr(report, "boards", ()) or (report.board,)))
+        parts.append(board_page(_boards(report)))
     elif page.name == "pictures" and pictures is not None:
         parts.append(browser_page(pictures))
     elif page.name == "provenance":
@@ -70,6 +71,10 @@ def _content(page: Page, report: Report, shown: Sequence[Page], facts: Facts,
     parts += [exhibit_card(placed, page.name) for placed in page.placed]
     heading = tag("h1", page.title, tabindex="-1")
     return tag("article", heading, *parts, class_="page", id=page.name, aria_label=page.title)
+
+
+def _boards(report: Report) -> tuple[Leaderboard, ...]:
+    return report.boards or (report.board,)
 
 
 def _header(report: Report) -> Html:
@@ -87,7 +92,8 @@ def page(report: Report, facts: Facts) -> str:
 
     selection = report.selection
     pictures = gallery(report.board.entries, Store(report.store)) if selection.trials else None
-    shown = pages(report.exhibits, pictures=pictures is not None)
+    ranked = any(board.entries for board in _boards(report))
+    shown = pages(report.exhibits, board=ranked, pictures=pictures is not None)
     articles = [_content(one, report, shown, facts, pictures) for one in shown]
     main = tag("main", *articles, id="main", tabindex="-1")
     early = [_own(name) for name in EARLY]

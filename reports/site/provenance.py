@@ -77,7 +77,6 @@ def provenance(report: Report, facts: Facts) -> Html:
     """Everything on where the numbers come from."""
     selection = report.selection
     trials = selection.trials
-    unread: Sequence[str] = getattr(selection, "unread", ())
     rows: list[tuple[str, object]] = [
         ("store", report.store),
         ("data set", f"{selection.data_name}, digest {selection.data_digest}"),
@@ -89,14 +88,14 @@ def provenance(report: Report, facts: Facts) -> Html:
         ("trials started with", _list(t.command for t in trials)),
         ("report made with", _made(facts)),
         *_damage(trials),
-        *(("not read", line) for line in unread),
+        *(("not read", line) for line in selection.unread),
         ("newest result", _newest(trials)),
         (
             "intervals",
             "95 % two-level bootstrap over seeds and images "
-            f"({report.resamples} resamples) of IoU from summed pixel counts, the seeds' part "
-            "widened by Student's t for their small number; background thresholds as chosen by "
-            "each trial.",
+            f"({report.resamples} resamples, BCa) of IoU from summed pixel counts, widened by "
+            "Student's t for the small number of seeds; background thresholds as chosen by each "
+            "trial.",
         ),
     ]
     return tag("section", _terms(rows), class_="card terms", aria_label="Where this comes from")
@@ -112,8 +111,8 @@ def footer(report: Report, facts: Facts) -> Html:
         ("versions", _versions(trials)),
         ("devices", _list(t.device for t in trials)),
         ("seeds", _seeds(trials)),
-        ("made with", _made(facts)),
         *_damage(trials),
     ]
+    rows = [*(rows if trials else []), ("made with", _made(facts))]
     more = tag("a", "All of where this comes from", href="#provenance")
     return tag("footer", tag("div", _terms(rows), tag("p", more), class_="inner terms"))
