@@ -174,14 +174,21 @@ def read_spec(path: Path, paper: str) -> AnySpec:
 
 @lru_cache(maxsize=1)
 def shipped() -> dict[str, AnySpec]:
-    """Every shipped artefact by id, tables before figures, in number order."""
+    """Every shipped artefact by id, paper by paper, in the order of its numbers."""
     specs = [
         read_spec(path, folder.name)
         for folder in sorted(p for p in _folder("specs").iterdir() if p.is_dir())
         for path in sorted(folder.glob("*.yaml"))
     ]
-    kinds = {"table": 0, "curve": 1, "contrast": 2, "pictures": 3}
-    specs.sort(key=lambda spec: (spec.paper, kinds[spec.kind], spec.name))
+    words = ("Components", "Table", "Figure", "Section")
+    # As in the paper: its tables, its figures, then what has no number of that kind.
+    specs.sort(
+        key=lambda spec: (
+            spec.paper,
+            words.index(word) if (word := spec.number.split()[0]) in words else len(words),
+            spec.number,
+        )
+    )
     return {spec.id: spec for spec in specs}
 
 
