@@ -94,7 +94,7 @@ def two_level(
     part what the kurtosis of their influence leaves.
 
     Simulated coverage (tests/test_coverage.py) is 93 to 97 % from three seeds on; for two seeds it
-    is 90 to 97 %, as a spread of two values says little.
+    is 90 to 97 %, as the spread of two values says little.
 
     Args:
         points: the metric of each seed ``[S]``.
