@@ -197,7 +197,7 @@
     });
     outline(made.canvas, shot, labels, scale, []);
     if (!scores && winner) writeNames(made.canvas, shot, labels, scale);
-    if (document.getElementById("ui-truth").checked) outline(made.canvas, shot, mask.values, scale, [6, 5]);
+    if (document.getElementById("ui-truth").checked) outline(made.canvas, shot, mask.values, scale, [16, 12]);
     made.say(`threshold ${threshold.toFixed(2)}: ${words(overlap(mask.values, labels, winner !== null), winner !== null)}`);
     return made.figure;
   };
