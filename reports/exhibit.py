@@ -70,11 +70,12 @@ class Exhibit:
         title: its heading.
         caption: what is shown and what it was measured on.
         figures: in order.
-        body: markup shown above the figures, a table or pictures; None for none.
+        body: markup shown below the figures, a table or pictures; None for none.
         grids: text tables for Markdown and LaTeX, by the end of their file's name ("" for one).
         records: the numbers for CSV and notebooks, by the same names.
         notes: markup below: shape, remarks, holes with their commands, failed trials.
-        holes: how many things are missing that a command can fill.
+        commands: those that fill its holes, one a hole.
+        lacking: whether something is missing that no command can fill yet.
         failed: how many of its trials failed.
         verdicts: how many of its numbers agree with the published ones, by `verdicts.WORDS`.
     """
@@ -89,9 +90,15 @@ class Exhibit:
     grids: tuple[tuple[str, Grid], ...] = ()
     records: tuple[tuple[str, Records], ...] = ()
     notes: Html | None = None
-    holes: int = 0
+    commands: tuple[str, ...] = ()
+    lacking: bool = False
     failed: int = 0
     verdicts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing and nothing failed."""
+        return not (self.commands or self.lacking or self.failed)
 
     @property
     def stem(self) -> str:

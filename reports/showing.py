@@ -43,7 +43,8 @@ def exhibit_of(filled: Filled, store: Store, measurements: Measurements | None =
         grids=(("", grid(filled)),) if numbers else (),
         records=(("", Records(TIDY, tidy(filled))),) if numbers else (),
         notes=notes(filled),
-        holes=sum(bool(hole.command) for hole in filled.holes),
+        commands=tuple(hole.command for hole in filled.holes if hole.command),
+        lacking=any(not hole.command for hole in filled.holes),
         failed=len(filled.failed),
         verdicts=filled.verdicts,
     )

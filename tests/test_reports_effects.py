@@ -46,7 +46,7 @@ def test_planted_effects_of_a_factorial_come_back(tmp_path: Path) -> None:
     """Of the shipped design, whose rules leave out OHEM without CPCR."""
     store = plant(tmp_path, load_sweep("ablate/cpn"), additive(PARTS, BOTH), noise=0.002)
     shown = exhibits(store)["ablate/cpn"]
-    assert (shown.page, shown.holes, shown.failed) == ("ablate", 0, 0)
+    assert (shown.page, shown.commands, shown.failed) == ("ablate", (), 0)
     assert [d.name for d in shown.figures] == ["effects", "interactions", "shapley"]
     found = effects(shown)
     # CPCR over the two rows without OHEM: 0.03 and 0.045; PRCM over three: twice with CPCR.
@@ -115,7 +115,7 @@ def test_a_hole_is_named_with_its_command_and_takes_the_shares(tmp_path: Path) -
     hole = "cpcr=on, ohem=off, prcm=on"
     store = plant(tmp_path, load_sweep("ablate/cpn"), additive(PARTS), missing={hole})
     shown = exhibits(store)["ablate/cpn"]
-    assert shown.holes == 1
+    assert len(shown.commands) == 1
     notes = dict(shown.grids)[""].notes
     command = "camsweep run ablate/cpn --profile embedded --store results --seeds 3"
     assert f"Not measured: {hole}. Fill it with: {command}" in notes

@@ -28,7 +28,7 @@ def by_size(cell: Any) -> float:
 def test_one_numeric_setting_is_a_curve_with_a_gap(tmp_path: Path) -> None:
     store = plant(tmp_path, own_sweep(LINE), by_size, missing={"s_n=50"})
     shown = exhibits(store)["own/mine"]
-    assert (shown.page, shown.title, shown.holes) == ("own", "Mine", 1)
+    assert (shown.page, shown.title, len(shown.commands)) == ("own", "Mine", 1)
     figure = shown.figures[0].figure
     lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert [list(trace.x) for trace in lines] == [[5, 20], [200, 500]]
@@ -65,7 +65,7 @@ def test_two_settings_are_a_heat_map_and_a_table(tmp_path: Path) -> None:
     assert [heat.z[i][j] for i, j in ((0, 0), (0, 2), (1, 0))] == pytest.approx(
         [41.4, 45.4, 42.0], abs=0.8
     )
-    assert (shown.holes, shown.failed) == (1, 3)
+    assert (len(shown.commands), shown.failed) == (1, 3)
     assert "out of &lt;memory&gt;" in str(shown.notes)
     assert len(records(shown)) == 6
     assert "highest at s_n=50, p_h=0.5" in shown.figures[0].alt

@@ -18,7 +18,6 @@ from safetensors.numpy import save
 
 from camsweep.reports.exhibit import Drawn, Exhibit
 from camsweep.reports.load import read_pictures, read_trials
-from camsweep.reports.markup import tag
 from camsweep.reports.site import colours
 from camsweep.reports.site.cards import exhibit_card
 from camsweep.reports.site.gallery import SIDE, VARIANTS, gallery
@@ -90,10 +89,11 @@ def test_figures_have_words_and_room_before_they_are_drawn() -> None:
 
 
 def test_the_overview_lists_each_command_once() -> None:
-    notes = tag("div", tag("code", "camsweep run a --set 'x=<1>'"), tag("code", "p_h"))
-    some = exhibit("a", "cpn", holes=2, notes=notes)
-    assert commands([some, some]) == ["camsweep run a --set 'x=<1>'"]
-    assert commands([exhibit("a", "cpn", notes=notes)]) == [], "nothing is missing"
+    some = exhibit("a", "cpn", commands=("camsweep run a --set 'x=<1>'", "camsweep run b"))
+    assert commands([some, some]) == ["camsweep run a --set 'x=<1>'", "camsweep run b"]
+    assert not some.complete
+    assert exhibit("a", "cpn").complete
+    assert not exhibit("a", "cpn", lacking=True).complete
     judged = exhibit("a", "cpn", verdicts={"differs": 2, "reproduced": 1})
     assert verdicts([judged, some, judged]) == {"differs": 4, "reproduced": 2}
 

@@ -77,7 +77,8 @@ def design_exhibit(
         grids=tuple(grids),
         records=tuple(records),
         notes=telling.notes(sheet, told),
-        holes=sum(bool(hole.command) for hole in sheet.holes),
+        commands=tuple(hole.command for hole in sheet.holes if hole.command),
+        lacking=any(not hole.command for hole in sheet.holes),
         failed=len(sheet.failed),
     )
 

@@ -61,7 +61,8 @@ def own_exhibit(sheet: Sheet, name: str) -> Exhibit:
         grids=(("", table.grid(telling.lines(sheet, told))),),
         records=(("", telling.row_records(sheet, columns, extra)),),
         notes=telling.notes(sheet, told),
-        holes=sum(bool(hole.command) for hole in sheet.holes),
+        commands=tuple(hole.command for hole in sheet.holes if hole.command),
+        lacking=any(not hole.command for hole in sheet.holes),
         failed=len(sheet.failed),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html.parser import HTMLParser
 
 from camsweep.reports.exhibit import Exhibit
 from camsweep.reports.markup import Html, join, tag
@@ -18,34 +17,9 @@ from camsweep.reports.words import counted, measured
 START = "camsweep run cpn/table4 --store"
 
 
-class _Commands(HTMLParser):
-    """The text of the code elements that hold a command."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.inside = False
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag == "code":
-            self.inside = True
-            self.found.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = self.inside and tag != "code"
-
-    def handle_data(self, data: str) -> None:
-        if self.inside:
-            self.found[-1] += data
-
-
 def commands(exhibits: Iterable[Exhibit]) -> list[str]:
     """The commands that fill what is missing, in order, each once."""
-    parser = _Commands()
-    for exhibit in exhibits:
-        if exhibit.holes:
-            parser.feed(exhibit.notes or "")
-    return list(dict.fromkeys(c for c in parser.found if c.startswith("camsweep run ")))
+    return list(dict.fromkeys(c for exhibit in exhibits for c in exhibit.commands))
 
 
 def verdicts(exhibits: Iterable[Exhibit]) -> Counter[str]:
@@ -65,8 +39,7 @@ def tiles(pairs: Iterable[tuple[str, object]]) -> Html:
 def _numbers(report: Report) -> Html:
     trials = report.selection.trials
     failed = sum(not t.done for t in trials)
-    # Rows that no command can fill yet (another method's, published only) leave no hole behind.
-    whole = sum(not e.holes and not e.failed for e in report.exhibits)
+    whole = sum(e.complete for e in report.exhibits)
     return tiles(
         [
             ("trials done", len(trials) - failed),
@@ -105,13 +78,11 @@ def _findings(report: Report) -> list[object]:
 
 def _state(exhibit: Exhibit) -> str:
     parts = [
-        f"{exhibit.holes} missing" if exhibit.holes else "",
+        f"{len(exhibit.commands)} missing" if exhibit.commands else "",
         counted(exhibit.failed, "failed trial") if exhibit.failed else "",
+        "parts that no command can fill yet" if exhibit.lacking else "",
     ]
-    told = ", ".join(filter(None, parts))
-    if told or exhibit.notes is None or 'class="missing"' not in exhibit.notes:
-        return told or "complete"
-    return "parts that no command can fill yet"
+    return ", ".join(filter(None, parts)) or "complete"
 
 
 def _contents(pages: Sequence[Page]) -> Html | None:
@@ -121,7 +92,7 @@ def _contents(pages: Sequence[Page]) -> Html | None:
                           href=f"#{p.anchor or page.name}"), scope="row", class_="wrap"),
             tag("td", page.title, class_="left"),
             tag("td", _state(p.exhibit),
-                class_="left hole" if _state(p.exhibit) != "complete" else "left"))
+                class_="left" if p.exhibit.complete else "left hole"))
         for page in pages
         for p in page.placed
     ]  # fmt: skip
