@@ -118,7 +118,7 @@ class Densifier:
             return
         try:
             (codes, classes, *columns), pool = _arrays(block.table)
-        except (InputError, LookupError, pa.ArrowException) as error:
+        except (LookupError, TypeError, ValueError, pa.ArrowException) as error:
             for trial_id, _ in block.spots:
                 self._tell(trial_id, error)
             return

@@ -224,7 +224,7 @@ def _load(
         on_unread(one)
     if not parts:
         return versioned(schema, table).empty_table()
-    whole = _joined(table, parts, on_unread)
+    whole = _joined(table, schema, parts, on_unread)
     if table == "trials":
         owners = whole["id"].to_pylist()
         if owners != sorted(owners):
@@ -244,22 +244,33 @@ def _rows(block: Block) -> Iterator[pa.Table]:
     yield decoded(block.table.slice(start, end - start))
 
 
-def _joined(table: str, parts: Sequence[tuple[str, pa.Table]], on_unread: OnUnread) -> pa.Table:
-    """One table of all; a part whose columns are of other types than those before is left out."""
+def _joined(
+    table: str,
+    schema: pa.Schema,
+    parts: Sequence[tuple[str, pa.Table]],
+    on_unread: OnUnread,
+) -> pa.Table:
+    """One table of all; parts whose columns have other types than most are left out."""
+    base = versioned(schema, table).empty_table()
     try:
-        return pa.concat_tables([part for _, part in parts], promote_options="permissive")
+        every = [base, *(part for _, part in parts)]
+        return pa.concat_tables(every, promote_options="permissive")
     except pa.ArrowException:
-        fitting = parts[0][1].schema
-        kept = []
-        for trial_id, part in parts:
-            try:
-                both = [fitting, part.schema]
-                fitting = pa.unify_schemas(both, promote_options="permissive")
-                kept.append(part)
-            except pa.ArrowException as error:
+        pass
+    alike: dict[str, list[tuple[str, pa.Table]]] = {}
+    for trial_id, part in parts:
+        alike.setdefault(str(part.schema.remove_metadata()), []).append((trial_id, part))
+    fitting, kept = schema, [base]
+    for group in sorted(alike.values(), key=len, reverse=True):
+        try:
+            both = [fitting, group[0][1].schema.remove_metadata()]
+            fitting = pa.unify_schemas(both, promote_options="permissive")
+            kept += [part for _, part in group]
+        except pa.ArrowException as error:
+            for trial_id, _ in group:
                 name = f"{table}/{trial_id}.arrow"
                 on_unread(Unread(name, f"{name}: a column of another type ({error})"))
-        return pa.concat_tables(kept, promote_options="permissive")
+    return pa.concat_tables(kept, promote_options="permissive")
 
 
 def artefact_name(stage_id: str, name: str) -> str:
