@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -18,6 +20,8 @@ from camsweep.sweeps.store import Store
 #: Of a pack in object storage the whole is read where more than one batch in so many is wanted.
 SHARE = 4
 THREADS = 8
+#: Packs that a process keeps open.
+OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,27 @@ def open_pack(store: Store, table: str, name: str, *, whole: bool = False) -> Pa
         InputError: it is damaged, or a newer camsweep wrote it.
     """
     relative = f"{table}/{name}"
-    shown = as_place(store.url).name(relative)
-    whole = whole and store.local is None
+    if whole and store.local is None:
+        source = pa.BufferReader(store.read(relative))
+        return Pack(table, as_place(store.url).name(relative), source)
+    stamp: tuple[int, ...] = ()
+    if store.local is not None:
+        facts = (store.local / relative).stat()
+        stamp = facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return _opened(os.getpid(), store, relative, stamp)
+
+
+@lru_cache(maxsize=OPEN)
+def _opened(process: int, store: Store, relative: str, stamp: tuple[int, ...]) -> Pack:
+    """A pack, opened once a process: a name's content never changes, and its index takes a while.
+
+    A connection belongs to its process; the stamp tells a file that was restored from a backup.
+    """
+    name = as_place(store.url).name(relative)
     try:
-        source = pa.BufferReader(store.read(relative)) if whole else store.open(relative)
+        return Pack(relative.partition("/")[0], name, store.open(relative))
     except pa.ArrowException as error:  # an empty file can't be mapped
-        raise InputError(f"{shown}: not a whole Arrow file ({error})") from error
-    return Pack(table, shown, source)
+        raise InputError(f"{name}: not a whole Arrow file ({error})") from error
 
 
 def whole_where_cheaper(store: Store, pack: Pack, ids: Sequence[str]) -> Pack:
