@@ -73,6 +73,16 @@ class _Known:
     class_iou: Floats
 
 
+#: Trials whose resamples are one product of matrices. Many small products keep a BLAS of several
+#: threads waiting for itself; much larger ones would need much memory.
+_BATCH = 16
+
+
+def _alike(first: Counts, second: Counts) -> bool:
+    """Whether two trials were evaluated on the same images and classes."""
+    return first.keys == second.keys and first.values.shape == second.values.shape
+
+
 class Measurements:
     """Points and image-bootstrap draws of trials; counts are read when they are first asked for.
 
@@ -110,28 +120,47 @@ class Measurements:
         missing = {t.id: t for t in trials if t.id not in self._known}
         if not missing:
             return
+        batch: list[tuple[str, Counts]] = []
         for trial_id, counts in read_counts(self._store, missing.values()):
-            self._known[trial_id] = self._measure(counts)
             del missing[trial_id]
+            if len(batch) == _BATCH or (batch and not _alike(batch[0][1], counts)):
+                self._measure(batch)
+                batch = []
+            batch.append((trial_id, counts))
+        self._measure(batch)
         self._known |= dict.fromkeys(missing)
 
-    def _measure(self, counts: Counts) -> _Known:
-        images = zlib.crc32("\n".join(counts.keys).encode())
-        number = len(counts.keys)
+    def _measure(self, batch: Sequence[tuple[str, Counts]]) -> None:
+        """The metrics of trials on the same images: all of their resamples in one product."""
+        if not batch:
+            return
+        keys = batch[0][1].keys
+        images = zlib.crc32("\n".join(keys).encode())
         if images not in self._weights:
             rng = np.random.default_rng([self.seed, 0, images])
-            self._weights[images] = statistics.image_weights(rng, number, self.resamples)
-        drawn = statistics.resample(self._weights[images], counts.values)
-        metrics = {}
-        for name in self.metrics:
-            metric = COUNTED[name]
-            kept = metric.kept(counts.values)
-            some = metric.regions is None
-            sums = drawn if some else statistics.resample(self._weights[images], kept)
-            whole = kept.sum(axis=0)
-            point = float(metric.of(whole))
-            metrics[name] = _Of(point, metric.of(sums), statistics.leave_one_out(kept, metric.of))
-        return _Known(images, number, metrics, iou(counts.values.sum(axis=0)))
+            self._weights[images] = statistics.image_weights(rng, len(keys), self.resamples)
+        # Of each trial all counts, and those of the regions that some metrics are about.
+        kinds = {name: COUNTED[name].regions for name in self.metrics}
+        parts = list(dict.fromkeys(["", *(name for name, some in kinds.items() if some)]))
+        kept = np.stack(
+            [
+                [COUNTED[part].kept(counts.values) if part else counts.values for part in parts]
+                for _, counts in batch
+            ]
+        )
+        drawn = statistics.resample(self._weights[images], np.moveaxis(kept, 2, 0))
+        for place, (trial_id, _) in enumerate(batch):
+            metrics = {}
+            for name, regions in kinds.items():
+                of, part = COUNTED[name].of, parts.index(name if regions else "")
+                counts = kept[place, part]
+                metrics[name] = _Of(
+                    float(of(counts.sum(axis=0))),
+                    of(drawn[:, place, part]),
+                    statistics.leave_one_out(counts, of),
+                )
+            whole = iou(kept[place, 0].sum(axis=0))
+            self._known[trial_id] = _Known(images, len(keys), metrics, whole)
 
     def _of(self, trial: Trial) -> _Known | None:
         if trial.id not in self._known:

@@ -62,7 +62,7 @@ def seed_weights(rng: np.random.Generator, seeds: int, resamples: int) -> Floats
 
 
 def resample(weights: Floats, counts: NDArray[np.generic]) -> Floats:
-    """Summed counts of each resample: ``[B, I] x [I, C, 3] -> [B, C, 3]``, one matrix product."""
+    """Summed counts of each resample: ``[B, I] x [I, ...] -> [B, ...]``, one matrix product."""
     flat = np.asarray(counts, dtype=np.float64).reshape(counts.shape[0], -1)
     return (weights @ flat).reshape(weights.shape[0], *counts.shape[1:])
 
