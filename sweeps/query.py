@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.results import load_curves, load_epochs, load_images, load_trials
 from camsweep.sweeps.store import TABLES, Store
 
-LOADERS = {
+Loader = Callable[[Store], pa.Table]
+LOADERS: dict[str, Loader] = {
     "trials": load_trials,
     "epochs": load_epochs,
     "images": load_images,

@@ -114,7 +114,7 @@ def sql(
     the others.
 
     Examples:
-      camsweep results sql --store results "SELECT method, seed, \\"metric.miou\\" FROM trials"
+      camsweep results sql --store results 'SELECT method, seed, "metric.miou" FROM trials'
 
       camsweep results sql --store results --format csv "SELECT class, sum(tp) / sum(tp+fp+fn) AS
       iou FROM images JOIN trials ON id = trial_id WHERE method = 'cpn' GROUP BY class ORDER BY
