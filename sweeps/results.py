@@ -251,7 +251,8 @@ def _joined(
     on_unread: OnUnread,
 ) -> pa.Table:
     """One table of all; parts whose columns have other types than most are left out."""
-    base = versioned(schema, table).empty_table()
+    # `empty_table` would import pandas, which takes as long as reading the store.
+    base = pa.Table.from_batches([], versioned(schema, table))
     try:
         every = [base, *(part for _, part in parts)]
         return pa.concat_tables(every, promote_options="permissive")
