@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from camsweep.reports.rows import plain_numbers
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.compacting.packfile import Block
 from camsweep.sweeps.compacting.reading import OnUnread, Unread
@@ -93,8 +94,7 @@ def _arrays(table: pa.Table) -> tuple[list[NDArray[np.int64]], pa.Array]:
         raise InputError("a count is null")
     encoded = image if pa.types.is_dictionary(image.type) else pc.dictionary_encode(image)
     return [
-        column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
-        for column in (encoded.indices, *numbers)
+        plain_numbers(column).astype(np.int64, copy=False) for column in (encoded.indices, *numbers)
     ], encoded.dictionary
 
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from camsweep.reports.dense import Densifier
-from camsweep.reports.rows import Columns
+from camsweep.reports.rows import Columns, values
 from camsweep.reports.variants import CANONICAL, variants
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.compacting.reading import OnUnread, ignore
@@ -210,9 +209,9 @@ def _uncollected() -> Iterator[None]:
 
 def _read_trials(store: Store, on_unread: OnUnread) -> list[Trial]:
     table = load_trials(store, on_unread)
-    stopped = pc.fill_null(pc.equal(table["status"], "stopped"), False)
-    if pc.any(stopped).as_py():
-        table = table.filter(pc.invert(stopped))
+    kept = [status != "stopped" for status in values(table["status"])]
+    if not all(kept):
+        table = table.filter(pa.array(kept))
     return sorted(_trials(table), key=lambda t: t.id)
 
 

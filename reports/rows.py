@@ -7,11 +7,20 @@ takes seconds.
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TICKS = {
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+    "us": timedelta(microseconds=1),
+}
 
 
 def values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
@@ -34,35 +43,57 @@ def values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
         return [None if part is None else dict(part) for part in _parts(array, pairs)]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return _parts(array, values(array.values))
+    if pa.types.is_timestamp(kind) and kind.tz == "UTC" and kind.unit in TICKS:
+        return [
+            None if ticks is None else EPOCH + ticks * TICKS[kind.unit]
+            for ticks in _numbers(array.cast(pa.int64()))
+        ]
     plain: list[Any] = array.to_pylist()
     return plain
 
 
+def plain_numbers(array: pa.Array) -> NDArray[Any]:
+    """The numbers of an integer or float array ``[N]``, without a copy; anything at nulls.
+
+    `to_numpy`, and Python numbers given to Arrow's functions, import pandas, which takes a tenth
+    of the time of a whole leaderboard.
+    """
+    if array.null_count:
+        buffers = [None, array.buffers()[1]]
+        array = pa.Array.from_buffers(array.type, len(array), buffers, 0, array.offset)
+    return np.from_dlpack(array) if len(array) else np.zeros(0, np.int64)
+
+
+def _known(array: pa.Array) -> NDArray[np.bool_]:
+    """Where the array has no nulls."""
+    if not array.null_count:
+        return np.ones(len(array), bool)
+    return plain_numbers(array.is_valid().cast(pa.int8())).astype(bool)
+
+
 def _shared(indices: pa.Array, pool: list[Any]) -> list[Any]:
+    codes = plain_numbers(indices)
+    if indices.null_count:
+        codes = np.where(_known(indices), codes, len(pool))
     pool = [*pool, None]
-    return [pool[i] for i in indices.fill_null(len(pool) - 1).to_numpy().tolist()]
+    return [pool[code] for code in codes.tolist()]
 
 
 def _numbers(array: pa.Array) -> list[Any]:
     encoded = pc.dictionary_encode(array)
     if len(encoded.dictionary) * 4 < len(array):
         return _shared(encoded.indices, encoded.dictionary.to_pylist())
-    if not array.null_count:
-        found: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
-        return found
-    missing = array.is_null().to_numpy(zero_copy_only=False)
-    numbers = array.fill_null(0).to_numpy(zero_copy_only=False).astype(object)
-    numbers[missing] = None
-    plain: list[Any] = numbers.tolist()
-    return plain
+    found: list[Any] = plain_numbers(array).tolist()
+    if array.null_count:
+        there = _known(array).tolist()
+        return [value if known else None for value, known in zip(found, there, strict=True)]
+    return found
 
 
 def _parts(array: pa.Array, inner: list[Any]) -> list[Any]:
     """The inner values of each list of a list or map array; None for a null."""
-    ends = array.offsets.to_numpy().tolist()
-    known = np.ones(len(array), bool)
-    if array.null_count:
-        known = array.is_valid().to_numpy(zero_copy_only=False)
+    ends = plain_numbers(array.offsets).tolist()
+    known = _known(array)
     return [
         inner[start:end] if there else None
         for start, end, there in zip(ends, ends[1:], known.tolist(), strict=False)
