@@ -27,7 +27,9 @@ def failed(path: Path) -> list[str]:
     return [line.name for line in golden.check(Golden(path)) if not line.passed]
 
 
-@pytest.mark.parametrize("prefix", ["seam", "cpn", "sipe", "evaluation", "misc", "crf"])
+@pytest.mark.parametrize(
+    "prefix", ["seam", "cpn", "sipe", "evaluation", "misc", "crf", "randomwalk"]
+)
 def test_every_array_of_the_released_code_is_recomputed(shared: Path, prefix: str) -> None:
     paths = sorted((shared / "golden").glob(f"{prefix}.*.npz"))
     assert paths
