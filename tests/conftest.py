@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from browser import chromium, site
+
+# Fixtures of the tests that open a page: one browser for all of them.
+__all__ = ["chromium", "site"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

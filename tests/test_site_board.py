@@ -11,8 +11,6 @@ from browser import Site, opened, settle
 
 from camsweep.reports.site.board import SHOWN, shares
 
-pytest_plugins = ("browser",)
-
 VISIBLE = "#leaderboard .of-board:visible tbody tr:visible"
 
 

@@ -15,8 +15,6 @@ from camsweep.reports.site.board import SHOWN
 from camsweep.reports.site.page import page as page_of
 from camsweep.reports.site.provenance import Facts
 
-pytest_plugins = ("browser",)
-
 
 def made(store: str, out: Path) -> Path:
     build(Request(store, out, formats=("html",), resamples=20), say=lambda _: None)

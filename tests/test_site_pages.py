@@ -13,8 +13,6 @@ from browser import Site, opened, settle
 from camsweep.reports.build import Request, build
 from camsweep.reports.load import read_trials
 
-pytest_plugins = ("browser",)
-
 PAGES = ["overview", "cpn", "leaderboard", "pictures", "training", "provenance"]
 SHOWN = (
     "[...document.querySelectorAll('main > .page')].filter((p) => p.offsetParent).map((p) => p.id)"

@@ -12,8 +12,6 @@ import pytest
 from browser import Site, drawn_pictures, opened
 from PIL import Image
 
-pytest_plugins = ("browser",)
-
 FIELDS = "#ui-panels figure"
 
 

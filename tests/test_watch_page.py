@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 import synthetic_store as synthetic
-from browser import chromium, opened
+from browser import opened
 
 from camsweep.reports.build import Request, gather, write_page
 from camsweep.reports.refreshing import refreshing
-
-__all__ = ["chromium"]
 
 
 def until(page: Any, condition: str) -> None:
