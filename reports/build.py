@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 
 from camsweep.reports import images
-from camsweep.reports.board.showing import board_exhibit
 from camsweep.reports.choosing import Say
 from camsweep.reports.exhibit import Exhibit
 from camsweep.reports.report import RESAMPLES, Report, assemble, of_papers
@@ -154,4 +153,4 @@ def write_page(report: Report, request: Request, refresh: int | None = None) -> 
 
 def everything(report: Report) -> Sequence[Exhibit]:
     """All exhibits of a report, the leaderboard first."""
-    return [board_exhibit(report.board), *report.exhibits]
+    return [report.ranked[0], *report.exhibits]

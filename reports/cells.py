@@ -95,7 +95,7 @@ def one_overrides(selection: Selection, cells: Sequence[tuple[str, str]]) -> Ove
 
 def gather(selection: Selection, sweep: str, label: str, overrides: Overrides) -> Cell:
     """The cell's trials of these overrides: the variant with most seeds, the newest that tie."""
-    members = [t for t in selection.trials if (sweep, label) in t.memberships]
+    members = selection.members.get((sweep, label), ())
     mine = [t for t in members if fits(t, overrides)]
     variants: dict[str, list[Trial]] = {}
     for trial in mine:

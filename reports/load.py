@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,15 @@ class Selection:
     others: tuple[str, ...]
     stopping: tuple[Stopping, ...] = ()
     unread: tuple[str, ...] = ()
+
+    @cached_property
+    def members(self) -> Mapping[tuple[str, str], Sequence[Trial]]:
+        """The trials of each (sweep, label), in the order of `trials`."""
+        found: dict[tuple[str, str], list[Trial]] = {}
+        for trial in self.trials:
+            for use in trial.memberships:
+                found.setdefault(use, []).append(trial)
+        return found
 
     @property
     def data(self) -> str:

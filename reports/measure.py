@@ -78,6 +78,11 @@ class _Known:
 _BATCH = 16
 
 
+def _counted(trial: Trial, metric: str) -> str:
+    """A metric's name among those of counts, which belong to the trial's headline map."""
+    return "miou" if metric == f"miou_{trial.config.get('map', 'raw')}" else metric
+
+
 def _alike(first: Counts, second: Counts) -> bool:
     """Whether two trials were evaluated on the same images and classes."""
     return first.keys == second.keys and first.values.shape == second.values.shape
@@ -115,23 +120,35 @@ class Measurements:
         self._known: dict[str, _Known | None] = {}
         self._weights: dict[int, Floats] = {}
 
-    def prefetch(self, trials: Iterable[Trial]) -> None:
-        """Read the counts of many trials at once, which is quicker than one after the other."""
-        missing = {t.id: t for t in trials if t.id not in self._known}
+    def prefetch(self, trials: Iterable[Trial], metrics: Collection[str] | None = None) -> None:
+        """Read the counts of many trials at once, which is quicker than one after the other.
+
+        Args:
+            trials: whose counts will be asked for.
+            metrics: of `COUNTED`, those that will be asked for; all if not given.
+        """
+        names = [n for n in (self.metrics if metrics is None else metrics) if n in self.metrics]
+        missing = {t.id: t for t in trials if self._lacks(t.id, names)}
         if not missing:
             return
         batch: list[tuple[str, Counts]] = []
         for trial_id, counts in read_counts(self._store, missing.values()):
             del missing[trial_id]
             if len(batch) == _BATCH or (batch and not _alike(batch[0][1], counts)):
-                self._measure(batch)
+                self._measure(batch, names)
                 batch = []
             batch.append((trial_id, counts))
-        self._measure(batch)
+        self._measure(batch, names)
         self._known |= dict.fromkeys(missing)
 
-    def _measure(self, batch: Sequence[tuple[str, Counts]]) -> None:
-        """The metrics of trials on the same images: all of their resamples in one product."""
+    def _lacks(self, trial_id: str, metrics: Iterable[str]) -> bool:
+        if trial_id not in self._known:
+            return True
+        known = self._known[trial_id]
+        return known is not None and any(name not in known.metrics for name in metrics)
+
+    def _measure(self, batch: Sequence[tuple[str, Counts]], names: Iterable[str]) -> None:
+        """Metrics of trials on the same images: all of their resamples in one product."""
         if not batch:
             return
         keys = batch[0][1].keys
@@ -140,7 +157,7 @@ class Measurements:
             rng = np.random.default_rng([self.seed, 0, images])
             self._weights[images] = statistics.image_weights(rng, len(keys), self.resamples)
         # Of each trial all counts, and those of the regions that some metrics are about.
-        kinds = {name: COUNTED[name].regions for name in self.metrics}
+        kinds = {name: COUNTED[name].regions for name in names}
         parts = list(dict.fromkeys(["", *(name for name, some in kinds.items() if some)]))
         kept = np.stack(
             [
@@ -150,7 +167,8 @@ class Measurements:
         )
         drawn = statistics.resample(self._weights[images], np.moveaxis(kept, 2, 0))
         for place, (trial_id, _) in enumerate(batch):
-            metrics = {}
+            before = self._known.get(trial_id)
+            metrics = {} if before is None else dict(before.metrics)
             for name, regions in kinds.items():
                 of, part = COUNTED[name].of, parts.index(name if regions else "")
                 counts = kept[place, part]
@@ -162,9 +180,8 @@ class Measurements:
             whole = iou(kept[place, 0].sum(axis=0))
             self._known[trial_id] = _Known(images, len(keys), metrics, whole)
 
-    def _of(self, trial: Trial) -> _Known | None:
-        if trial.id not in self._known:
-            self.prefetch([trial])
+    def _of(self, trial: Trial, metrics: Collection[str] = ()) -> _Known | None:
+        self.prefetch([trial], metrics)
         return self._known[trial.id]
 
     def images(self, trial: Trial) -> int:
@@ -178,10 +195,9 @@ class Measurements:
         Per-image counts belong to the headline map at all scales summed; other maps and single
         scales have one number a trial. None where the trial has neither.
         """
-        headline = f"miou_{trial.config.get('map', 'raw')}"
-        known = self._of(trial)
-        name = "miou" if metric == headline else metric
-        if known is not None and name in known.metrics:
+        name = _counted(trial, metric)
+        known = self._of(trial, (name,)) if name in self.metrics else None
+        if known is not None:
             found = known.metrics[name]
             return None if math.isnan(found.point) else found
         return self._stored(trial, metric)
@@ -213,7 +229,9 @@ class Measurements:
 
     def estimate(self, trials: Sequence[Trial], metric: str) -> Estimate | None:
         """Mean and interval over one trial a seed; None where no trial has the metric."""
-        self.prefetch(trials)
+        names = {_counted(t, metric) for t in trials}
+        if not names.isdisjoint(self.metrics):
+            self.prefetch(trials, names)
         return self._mean([(t, self.of_trial(t, metric)) for t in trials])
 
     def light(self, trials: Sequence[Trial], metric: str) -> Estimate | None:
@@ -241,7 +259,7 @@ class Measurements:
 
     def class_iou(self, trials: Sequence[Trial]) -> Floats:
         """IoU of each class, mean over seeds ``[C]``; NaN for a class that is nowhere."""
-        self.prefetch(trials)
+        self.prefetch(trials, ())
         found = [known.class_iou for t in trials if (known := self._of(t)) is not None]
         if not found:
             return np.empty(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from camsweep.reports.artefacts import available, fill
 from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.ofstore import other_boards
 from camsweep.reports.board.ranking import leaderboard
+from camsweep.reports.board.showing import board_exhibit
 from camsweep.reports.choosing import Say, chosen
 from camsweep.reports.exhibit import Drawn, Exhibit
 from camsweep.reports.load import Selection, read_epochs
@@ -35,18 +37,26 @@ class Report:
     Attributes:
         store: as the user wrote it.
         selection: the trials of one profile and data set, and what else the store holds.
-        board: the leaderboard.
-        boards: that one first, then one for each other profile and data set of the store.
+        boards: the leaderboard, then one for each other profile and data set of the store.
         exhibits: everything else, page by page in order.
         resamples: of the bootstrap.
     """
 
     store: str
     selection: Selection
-    board: Leaderboard
+    boards: tuple[Leaderboard, ...]
     exhibits: tuple[Exhibit, ...]
     resamples: int = RESAMPLES
-    boards: tuple[Leaderboard, ...] = ()
+
+    @property
+    def board(self) -> Leaderboard:
+        """The leaderboard of the selection."""
+        return self.boards[0]
+
+    @cached_property
+    def ranked(self) -> tuple[Exhibit, ...]:
+        """The exhibit of each board, which the page and the files share."""
+        return tuple(map(board_exhibit, self.boards))
 
 
 def assemble(
@@ -92,7 +102,7 @@ def assemble(
     curves = training(board, opened)
     if curves is not None:
         shown.append(curves)
-    return Report(store, selection, board, tuple(shown), resamples, (board, *others))
+    return Report(store, selection, (board, *others), tuple(shown), resamples)
 
 
 def of_papers(artefacts: Sequence[str]) -> list[str]:

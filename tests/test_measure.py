@@ -113,8 +113,15 @@ def test_nothing_is_read_before_it_is_asked_for(
     whole = measurements.estimate(trials, "miou")
     assert whole is not None
     assert asked == [t.id for t in trials]
-    measurements.estimate(trials, "precision")
+    measurements.estimate(trials, "miou")
+    measurements.estimate(trials, "miou_scale_1")
     assert len(asked) == len(trials)
+    measurements.prefetch(trials)
+    assert len(asked) == 2 * len(trials), "other metrics of the same counts"
+    for name in ("precision", "iou_small", "miou"):
+        measurements.estimate(trials, name)
+    measurements.class_iou(trials)
+    assert len(asked) == 2 * len(trials)
     assert light.mean == pytest.approx(whole.mean)
     assert (light.images, light.jack) == (0, None)
 

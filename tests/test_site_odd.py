@@ -53,7 +53,7 @@ def test_of_very_many_variants_the_page_shows_the_best(chromium: Any, tmp_path: 
     )
     board = replace(report.board, entries=entries)
     file = tmp_path / "index.html"
-    many = replace(report, board=board, boards=(board,))
+    many = replace(report, boards=(board,))
     file.write_text(page_of(many, Facts("camsweep report", "0")), encoding="utf-8")
     with opened(chromium, file, "leaderboard") as page:
         assert page.locator("#leaderboard tbody tr").count() == SHOWN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -32,14 +33,14 @@ def forest(board: Leaderboard) -> Drawn | None:
         some = [(i, e) for i, e in enumerate(entries) if e.estimate.one_seed == one_seed]
         if some:
             figure.add_trace(_points(some, one_seed=one_seed))
+    columns = (("group", _GROUP), ("ranks", _RANKS))
+    words = []
     for place, entry in enumerate(entries):
-        _words(figure, _GROUP, place, entry.group or "–", bold=True)
-        _words(figure, _RANKS, place, interval(entry.rank_low, entry.rank_high))
-    for x, words in ((_GROUP, "group"), (_RANKS, "ranks")):
-        figure.add_annotation(
-            x=x, y=1, xref="paper", yref="paper", text=words, showarrow=False, yanchor="bottom",
-            xanchor="right", font={"size": 12},
-        )  # fmt: skip
+        words.append(_words(_GROUP, place, entry.group or "–", bold=True))
+        words.append(_words(_RANKS, place, interval(entry.rank_low, entry.rank_high)))
+    words += [_words(x, 1, name, yref="paper", yanchor="bottom") for name, x in columns]
+    # All at once: plotly checks every annotation again for each that is added.
+    figure.update_layout(annotations=words)
     metric = METRIC_TITLES.get(board.metric, board.metric)
     figure.update_xaxes(**_axis(title_text=f"{html.escape(metric)}, %", domain=[0, 0.74]))
     figure.update_yaxes(
@@ -55,12 +56,12 @@ def forest(board: Leaderboard) -> Drawn | None:
     return Drawn("ranks", "Intervals and groups", _told(metric, entries), figure)
 
 
-def _words(figure: go.Figure, x: float, y: int, words: str, *, bold: bool = False) -> None:
+def _words(x: float, y: int, words: str, *, bold: bool = False, **more: str) -> dict[str, Any]:
     text = html.escape(words)
-    figure.add_annotation(
-        x=x, y=y, xref="paper", yref="y", text=f"<b>{text}</b>" if bold else text,
-        showarrow=False, xanchor="right", font={"size": 12},
-    )  # fmt: skip
+    return {
+        "x": x, "y": y, "xref": "paper", "yref": "y", "showarrow": False, "xanchor": "right",
+        "text": f"<b>{text}</b>" if bold else text, "font": {"size": 12}, **more,
+    }  # fmt: skip
 
 
 def _points(some: list[tuple[int, Entry]], *, one_seed: bool) -> go.Scatter:

@@ -71,11 +71,13 @@ def class_heat(board: Leaderboard) -> Drawn | None:
     )
     if numbered:
         figure.add_traces(_numbers(values, low, high, 1 if number <= WIDE else 0))
-    for y, x in np.argwhere(np.isnan(values)).tolist():
-        # A blank cell could be taken for a low one.
-        figure.add_annotation(
-            x=x, y=y, text="absent" if number <= WIDE else "–", showarrow=False, font={"size": 10}
-        )
+    word = "absent" if number <= WIDE else "–"
+    # A blank cell could be taken for a low one.
+    absent = [
+        {"x": x, "y": y, "text": word, "showarrow": False, "font": {"size": 10}}
+        for y, x in np.argwhere(np.isnan(values)).tolist()
+    ]
+    figure.update_layout(annotations=absent)
     small = 12 if numbered else 9
     figure.update_xaxes(
         **_axis(

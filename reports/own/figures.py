@@ -172,16 +172,14 @@ def heat_map(
         )
     )
     wide = len(columns) <= 8
+    words = []
     for y, row in enumerate(cells):
         for x, estimate in enumerate(row):
-            figure.add_annotation(
-                x=x,
-                y=y,
-                showarrow=False,
-                text=_cell(estimate, wide),
-                # On a cell's own colour; a hole has the page's.
-                font=None if estimate is None else {"color": _ink(100 * estimate.mean, low, high)},
-            )
+            # On a cell's own colour; a hole has the page's.
+            ink = {} if estimate is None else {"color": _ink(100 * estimate.mean, low, high)}
+            text = _cell(estimate, wide)
+            words.append({"x": x, "y": y, "showarrow": False, "text": text, "font": ink})
+    figure.update_layout(annotations=words)
     labels = [html.escape(name) for name in columns]
     figure.update_xaxes(
         **_axis(

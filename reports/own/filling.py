@@ -97,6 +97,7 @@ def fill_form(
     named = [(form.name, cell.label) for cell in wanted]
     overrides = one_overrides(selection, named)
     found = [gather(selection, form.name, cell.label, overrides) for cell in wanted]
+    measurements.prefetch([trial for one in found for trial in one.trials], (METRIC,))
     measured = [
         (cell, one.trials, measurements.estimate(one.trials, METRIC))
         for cell, one in zip(wanted, found, strict=True)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from camsweep.reports.board.entry import Entry, Leaderboard
-from camsweep.reports.board.showing import board_exhibit
 from camsweep.reports.board.text import leaderboard_caption
+from camsweep.reports.exhibit import Exhibit
 from camsweep.reports.markup import Html, join, tag
 from camsweep.reports.site.cards import plot, region
 from camsweep.reports.site.columns import SETS, Column, columns
@@ -85,9 +85,9 @@ def _table(board: Leaderboard, entries: Sequence[Entry]) -> Html:
     return region(f"Leaderboard: {board.key}", whole)
 
 
-def _figures(board: Leaderboard, index: int) -> list[Html]:
+def _figures(ranked: Exhibit, index: int) -> list[Html]:
     parts = []
-    for drawn in board_exhibit(board).figures:
+    for drawn in ranked.figures:
         name = f"leaderboard-{index}-{anchor(drawn.name)}"
         heading = tag("h2", drawn.title)
         about = tag("p", drawn.alt, class_="caption")
@@ -96,7 +96,7 @@ def _figures(board: Leaderboard, index: int) -> list[Html]:
     return parts
 
 
-def _one(board: Leaderboard, index: int, rows: int) -> Html:
+def _one(board: Leaderboard, ranked: Exhibit, index: int, rows: int) -> Html:
     entries = board.entries[:rows]
     more = len(board.entries) - len(entries)
     rest = (
@@ -115,7 +115,7 @@ def _one(board: Leaderboard, index: int, rows: int) -> Html:
     if not entries:
         table = tag("section", tag("h2", board.key), tag("p", "No trial is done yet."),
                     class_="card")  # fmt: skip
-    return tag("div", table, *_figures(board, index), class_="of-board", data_board=index)
+    return tag("div", table, *_figures(ranked, index), class_="of-board", data_board=index)
 
 
 def _select(name: str, label: str, options: Iterable[tuple[str, str]]) -> Html:
@@ -153,11 +153,17 @@ def _controls(boards: Sequence[Leaderboard], entries: Sequence[Entry]) -> Html:
     )  # fmt: skip
 
 
-def board_page(boards: Sequence[Leaderboard]) -> Html:
-    """Controls, then each board's table and figures; board.js shows the one asked for."""
+def board_page(boards: Sequence[Leaderboard], ranked: Sequence[Exhibit]) -> Html:
+    """Controls, then each board's table and figures; board.js shows the one asked for.
+
+    Args:
+        boards: of every data set and profile.
+        ranked: their exhibits, for the figures.
+    """
     rows = shares([len(b.entries) for b in boards])
     shown = [e for b, count in zip(boards, rows, strict=True) for e in b.entries[:count]]
-    parts = [_one(b, i, count) for i, (b, count) in enumerate(zip(boards, rows, strict=True))]
+    each = enumerate(zip(boards, ranked, rows, strict=True))
+    parts = [_one(board, found, i, count) for i, (board, found, count) in each]
     about = counted(sum(len(b.entries) for b in boards), "variant")
     return join(_controls(boards, shown) if shown else None,
                 tag("p", f"{about} in the store.", class_="caption") if len(boards) > 1 else None,

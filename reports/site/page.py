@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Sequence
 from importlib import resources
 
-from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.markup import Html, raw, tag
 from camsweep.reports.refreshing import refreshing
 from camsweep.reports.report import Report
@@ -63,7 +62,7 @@ def _content(page: Page, report: Report, shown: Sequence[Page], facts: Facts,
     if page.name == "overview":
         parts.append(overview(report, shown))
     elif page.name == "leaderboard":
-        parts.append(board_page(_boards(report)))
+        parts.append(board_page(report.boards, report.ranked))
     elif page.name == "pictures" and pictures is not None:
         parts.append(browser_page(pictures))
     elif page.name == "provenance":
@@ -71,10 +70,6 @@ def _content(page: Page, report: Report, shown: Sequence[Page], facts: Facts,
     parts += [exhibit_card(placed, page.name) for placed in page.placed]
     heading = tag("h1", page.title, tabindex="-1")
     return tag("article", heading, *parts, class_="page", id=page.name, aria_label=page.title)
-
-
-def _boards(report: Report) -> tuple[Leaderboard, ...]:
-    return report.boards or (report.board,)
 
 
 def _header(report: Report) -> Html:
@@ -92,7 +87,7 @@ def page(report: Report, facts: Facts) -> str:
 
     selection = report.selection
     pictures = gallery(report.board.entries, Store(report.store)) if selection.trials else None
-    ranked = any(board.entries for board in _boards(report))
+    ranked = any(board.entries for board in report.boards)
     shown = pages(report.exhibits, board=ranked, pictures=pictures is not None)
     articles = [_content(one, report, shown, facts, pictures) for one in shown]
     main = tag("main", *articles, id="main", tabindex="-1")
