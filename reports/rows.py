@@ -64,7 +64,7 @@ def plain_numbers(array: pa.Array) -> NDArray[Any]:
     return np.from_dlpack(array) if len(array) else np.zeros(0, np.int64)
 
 
-def _known(array: pa.Array) -> NDArray[np.bool_]:
+def known_rows(array: pa.Array) -> NDArray[np.bool_]:
     """Where the array has no nulls."""
     if not array.null_count:
         return np.ones(len(array), bool)
@@ -74,7 +74,7 @@ def _known(array: pa.Array) -> NDArray[np.bool_]:
 def _shared(indices: pa.Array, pool: list[Any]) -> list[Any]:
     codes = plain_numbers(indices)
     if indices.null_count:
-        codes = np.where(_known(indices), codes, len(pool))
+        codes = np.where(known_rows(indices), codes, len(pool))
     pool = [*pool, None]
     return [pool[code] for code in codes.tolist()]
 
@@ -85,7 +85,7 @@ def _numbers(array: pa.Array) -> list[Any]:
         return _shared(encoded.indices, encoded.dictionary.to_pylist())
     found: list[Any] = plain_numbers(array).tolist()
     if array.null_count:
-        there = _known(array).tolist()
+        there = known_rows(array).tolist()
         return [value if known else None for value, known in zip(found, there, strict=True)]
     return found
 
@@ -93,7 +93,7 @@ def _numbers(array: pa.Array) -> list[Any]:
 def _parts(array: pa.Array, inner: list[Any]) -> list[Any]:
     """The inner values of each list of a list or map array; None for a null."""
     ends = plain_numbers(array.offsets).tolist()
-    known = _known(array)
+    known = known_rows(array)
     return [
         inner[start:end] if there else None
         for start, end, there in zip(ends, ends[1:], known.tolist(), strict=False)

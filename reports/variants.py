@@ -7,7 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from camsweep.reports.rows import Columns
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from camsweep.reports.rows import Columns, known_rows, plain_numbers, values
 
 #: How a variant is written.
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -49,3 +54,65 @@ def variants(columns: Columns, methods: Sequence[str], recipes: Sequence[str]) -
             configs or [""] * len(methods), methods, recipes, strict=True
         )
     ]
+
+
+def alike(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
+    """The different rows of a table, and which of them each row is.
+
+    Seeds of a variant have the same settings: thousands of trials are some hundreds of configs.
+
+    Returns:
+        A table of U rows, and ``[N]`` with 0..U-1.
+    """
+    if not table.num_rows or not table.num_columns:
+        return table, np.arange(table.num_rows)
+    first, inverse = _numbered([_codes(column) for column in table.columns])
+    # `take` with Arrow's own indices: numpy's would import pandas.
+    return table.take(pa.Array.from_buffers(*_indices(first))), inverse
+
+
+def _indices(rows: NDArray[np.int64]) -> tuple[pa.DataType, int, list[pa.Buffer | None]]:
+    whole = np.ascontiguousarray(rows, np.int64)
+    return pa.int64(), len(whole), [None, pa.py_buffer(whole)]
+
+
+def _numbered(columns: Sequence[NDArray[np.int64]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The first of each kind of row ``[U]``, and which kind each row is ``[N]``.
+
+    Args:
+        columns: codes 0.. of each column ``[N]``, one column at least.
+    """
+    inverse, first = np.zeros(len(columns[0]), np.int64), np.zeros(0, np.int64)
+    for codes in columns:
+        # Numbered anew after each column: all codes side by side would not fit in 64 bits.
+        whole = inverse * (int(codes.max(initial=0)) + 1) + codes
+        _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    return first, inverse
+
+
+def _codes(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
+    """A number from 0 on for each value of a column; equal ones have the same, nulls their own."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(array, pa.ChunkedArray):
+        kind = array.type
+        if pa.types.is_null(kind):
+            return np.zeros(len(array), np.int64)
+        if pa.types.is_list(kind) and len(array):
+            return _list_codes(array)
+        if not pa.types.is_nested(kind):
+            encoded = pc.dictionary_encode(array, null_encoding="encode")
+            return plain_numbers(encoded.indices).astype(np.int64)
+    known: dict[str, int] = {}
+    told = (repr(value) for value in values(column))
+    return np.array([known.setdefault(text, len(known)) for text in told], np.int64)
+
+
+def _list_codes(array: pa.ListArray) -> NDArray[np.int64]:
+    ends = plain_numbers(array.offsets).astype(np.int64)
+    lengths = np.diff(ends)
+    inner = np.append(_codes(array.values) + 1, 0)
+    place = np.arange(int(lengths.max()))
+    inside = place < lengths[:, None]
+    # A place behind the end of a list, and all of a null, is 0; inner values count from 1.
+    padded = inner[np.where(inside, ends[:-1, None] + place, len(inner) - 1)]
+    return _numbered([known_rows(array).astype(np.int64), lengths, *padded.T])[1]

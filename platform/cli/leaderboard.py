@@ -59,7 +59,7 @@ def leaderboard(
     """Rank the method variants of a store by a metric.
 
     Variants that share a group's letter are not separated by a paired test over seeds and images.
-    The table shows as many columns as the terminal has room for, and at most 100 places; csv and
+    The table shows as many columns as the terminal has room for, and at most 60 places; csv and
     json have everything.
 
     Examples:
@@ -72,15 +72,16 @@ def leaderboard(
     from camsweep.reports.board.filters import Filters
     from camsweep.reports.board.grids import leaderboard_grid
     from camsweep.reports.board.ofstore import rank
-    from camsweep.reports.board.ranking import DETAILED
+    from camsweep.reports.board.ranking import TESTED
     from camsweep.reports.counted import COUNTED
     from camsweep.shards.errors import InputError, nearest
 
     if form not in FORMATS:
         raise InputError(f"--format {form}: not a format{nearest(form, FORMATS)}")
     whole = form in ("csv", "json")
-    filters = Filters(method, backbone, stage, top if whole or top is not None else DETAILED)
-    columns = COUNTED if whole else ("background_iou", "foreground_iou")
+    filters = Filters(method, backbone, stage, top if whole or top is not None else TESTED)
+    # The text formats show means alone of the others, which the rows have: no counts are read.
+    columns = COUNTED if whole else ()
     board = rank(
         store, metric, profile, data, lambda line: typer.echo(line, err=True), filters,
         tuple(columns),

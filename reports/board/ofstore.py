@@ -9,7 +9,7 @@ from camsweep.reports.board.filters import Filters
 from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.choosing import Say, chosen
 from camsweep.reports.counted import COUNTED
-from camsweep.reports.load import Selection, Trial, choose, read_trials
+from camsweep.reports.load import Selection, Trial, choose, read_trials, uncollected
 from camsweep.reports.measure import Measurements
 from camsweep.reports.repeated import Repeats
 from camsweep.sweeps.repeats import load_repeats
@@ -44,10 +44,11 @@ def rank(
     Raises:
         InputError: no such store, profile, data set or metric, or no variant that fits a filter.
     """
-    opened, selection = chosen(store, profile, data, say)
-    wanted = tuple(name for name in COUNTED if name in {*columns, metric, "miou"})
-    measurements = Measurements(opened, selection.trials, metrics=wanted)
-    return leaderboard(selection, measurements, metric, load_repeats(opened), filters)
+    with uncollected():
+        opened, selection = chosen(store, profile, data, say)
+        wanted = tuple(name for name in COUNTED if name in {*columns, metric, "miou"})
+        measurements = Measurements(opened, selection.trials, metrics=wanted)
+        return leaderboard(selection, measurements, metric, load_repeats(opened), filters)
 
 
 def other_boards(
