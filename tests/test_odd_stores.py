@@ -82,7 +82,9 @@ def test_no_trials_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "No trials yet" in page
     assert "camsweep run cpn/table4" in page
     assert main(["leaderboard", "--store", store.url]) == 0
-    assert "the store holds no trials yet; start with" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "the store holds no trials yet; start with" in told.err
+    assert told.out.splitlines()[-1] == "No trial is done yet."
     assert board(store, capsys) == []
     assert main(["report", "--store", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 2
     assert "no results there" in capsys.readouterr().err

@@ -131,7 +131,8 @@ def _show(grid: Grid) -> None:
         table.add_column(name, justify=side, overflow="fold", no_wrap=name not in folded)  # type: ignore[arg-type]
     for row in grid.rows:
         table.add_row(*(Text(row[i]) for i in shown))
-    console.print(table)
+    if grid.rows:
+        console.print(table)
     for note in grid.notes:
         console.print(Text(note))
     console.print(Text(grid.caption), style="dim")

@@ -75,7 +75,10 @@ def _about(board: Leaderboard) -> list[str]:
 
 
 def leaderboard_caption(board: Leaderboard) -> str:
-    """On which data, and how the groups were made."""
+    """On which data, and how the groups were made; where nothing is done, that."""
+    if not board.variants:
+        failed = sum(not trial.done for trial in board.selection.trials)
+        return f"No trial is done yet{f', {failed:,} failed' if failed else ''}."
     parts = _about(board)
     if board.metric == "miou" and not math.isnan(board.floor):
         parts.insert(
