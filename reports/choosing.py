@@ -16,6 +16,14 @@ Say = Callable[[str], None]
 NOTHING = "the store holds no trials yet; start with `camsweep run cpn/table4`"
 
 
+def with_unread(selection: Selection, unread: list[Unread], say: Say) -> Selection:
+    """The selection with what was found unreadable since; each line is told once."""
+    late = [line for line in lines(unread) if line not in selection.unread]
+    for line in late:
+        say(line)
+    return replace(selection, unread=(*selection.unread, *late))
+
+
 def chosen(store: str, profile: str | None, data: str | None, say: Say) -> tuple[Store, Selection]:
     """The store opened, and the trials of one profile and data set; others are told of.
 

@@ -14,6 +14,7 @@ from camsweep.reports import statistics
 from camsweep.reports.counted import COUNTED
 from camsweep.reports.load import Counts, Trial, read_counts
 from camsweep.reports.statistics import Floats
+from camsweep.sweeps.compacting.reading import Unread
 from camsweep.sweeps.store import Store
 
 
@@ -116,6 +117,8 @@ class Measurements:
         self.resamples = resamples
         self.seed = seed
         self.metrics = metrics
+        #: Files of counts that could not be read; their trials have the numbers of their rows.
+        self.unread: list[Unread] = []
         self._store = store
         self._known: dict[str, _Known | None] = {}
         self._weights: dict[int, Floats] = {}
@@ -132,7 +135,7 @@ class Measurements:
         if not missing:
             return
         batch: list[tuple[str, Counts]] = []
-        for trial_id, counts in read_counts(self._store, missing.values()):
+        for trial_id, counts in read_counts(self._store, missing.values(), self.unread.append):
             del missing[trial_id]
             if len(batch) == _BATCH or (batch and not _alike(batch[0][1], counts)):
                 self._measure(batch, names)

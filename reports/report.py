@@ -14,7 +14,7 @@ from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.ofstore import other_boards
 from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.board.showing import board_exhibit
-from camsweep.reports.choosing import Say, chosen
+from camsweep.reports.choosing import Say, chosen, with_unread
 from camsweep.reports.exhibit import Drawn, Exhibit
 from camsweep.reports.load import Selection, read_epochs
 from camsweep.reports.measure import Measurements
@@ -102,6 +102,7 @@ def assemble(
     curves = training(board, opened)
     if curves is not None:
         shown.append(curves)
+    selection = with_unread(selection, measurements.unread, say)
     return Report(store, selection, (board, *others), tuple(shown), resamples)
 
 

@@ -100,10 +100,10 @@ def test_nothing_is_read_before_it_is_asked_for(
     asked: list[str] = []
     real = measure.read_counts
 
-    def noted(store: Store, some: object) -> object:
+    def noted(store: Store, some: object, *more: object) -> object:
         chosen = list(some)  # type: ignore[call-overload]
         asked.extend(t.id for t in chosen)
-        return real(store, chosen)
+        return real(store, chosen, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(measure, "read_counts", noted)
     measurements = Measurements(store, resamples=5)

@@ -285,3 +285,19 @@ def test_only_the_asked_group_of_a_store_with_odd_files(tmp_path: Path) -> None:
     make(tmp_path / "store", seeds=(0,), profile="voc12", digest="ff")
     selection = choose(read_trials(store), "voc12", None)
     assert {t.profile for t in selection.trials} == {"voc12"}
+
+
+def test_counts_that_break_off_within_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make(tmp_path / "store", seeds=(0,))
+    (name, *_) = store.names("images", ".arrow")
+    path = tmp_path / "store" / "images" / name
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 3  # within the columns: the file's two ends are whole
+    content[middle : middle + 40] = bytes(byte ^ 0xFF for byte in content[middle : middle + 40])
+    path.write_bytes(bytes(content))
+    page = shown(store, tmp_path / "out")
+    assert "left out" in page
+    assert name in page
+    assert name in capsys.readouterr().err

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.filters import Filters
 from camsweep.reports.board.ranking import leaderboard
-from camsweep.reports.choosing import Say, chosen
+from camsweep.reports.choosing import Say, chosen, with_unread
 from camsweep.reports.counted import COUNTED
 from camsweep.reports.load import Selection, Trial, choose, read_trials, uncollected
 from camsweep.reports.measure import Measurements
@@ -48,7 +48,9 @@ def rank(
         opened, selection = chosen(store, profile, data, say)
         wanted = tuple(name for name in COUNTED if name in {*columns, metric, "miou"})
         measurements = Measurements(opened, selection.trials, metrics=wanted)
-        return leaderboard(selection, measurements, metric, load_repeats(opened), filters)
+        board = leaderboard(selection, measurements, metric, load_repeats(opened), filters)
+    with_unread(selection, measurements.unread, say)
+    return board
 
 
 def other_boards(
