@@ -66,16 +66,17 @@ def parse_formats(text: str | None, known: tuple[str, ...] = FORMATS) -> tuple[s
 
 
 def check(request: Request) -> None:
-    """Find what is wrong with a request before anything is computed; makes the folder.
+    """Find what is wrong with a request before anything is computed.
 
     Raises:
         InputError: no such artefact, or the folder is a file or can't be written to.
     """
     of_papers(request.artefacts)
     out = request.out
-    probe = out / f".probe-{uuid.uuid4().hex}"
+    # The folder itself is made with its first file: wrong input leaves nothing behind.
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    probe = there / f".probe-{uuid.uuid4().hex}"
     try:
-        out.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -72,8 +72,8 @@ def _stamp(store: Store) -> bytes:
     """The stamp as it lies there, damaged or not: only whether it changed matters."""
     try:
         content = store.read(STAMP)
-    except FileNotFoundError:
-        return b""  # never compacted
+    except (FileNotFoundError, NotADirectoryError):
+        return b""  # never compacted, or no store at all
     version = 0
     with suppress(ValueError, LookupError, TypeError):
         version = int(json.loads(content)["format"])
