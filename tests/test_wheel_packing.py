@@ -100,7 +100,8 @@ def test_the_wheel_is_whole_and_asks_for_no_dependencies(
 def test_it_holds_what_this_checkout_lists(cache: Path, root: Path) -> None:
     found = set(names(wheel()))
     assert {"camsweep/platform/wheel.py", "camsweep/sweeps/cpn/table4.yaml"} <= found
-    assert {"camsweep/reports/page.css", "camsweep/methods/__init__.py"} <= found
+    assert {"camsweep/reports/site/page.css", "camsweep/reports/site/board.js"} <= found
+    assert {"camsweep/reports/known.yaml", "camsweep/methods/__init__.py"} <= found
     assert not [
         n for n in found if n.startswith(("camsweep/tests", "camsweep/docs")) or ".pyc" in n
     ]
