@@ -58,7 +58,7 @@ class Made:
     def __post_init__(self) -> None:
         self.measurements = Measurements(None, resamples=300)  # type: ignore[arg-type]
 
-    def _reading(self, store: object, trials: Iterable[Trial]) -> Any:
+    def _reading(self, store: object, trials: Iterable[Trial], *more: Any) -> Any:
         for one in list(trials):
             self.read.append(one.id)
             if one.id in self.known:
