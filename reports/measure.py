@@ -237,10 +237,6 @@ class Measurements:
             self.prefetch(trials, names)
         return self._mean([(t, self.of_trial(t, metric)) for t in trials])
 
-    def light(self, trials: Sequence[Trial], metric: str) -> Estimate | None:
-        """As `estimate` from the trial rows alone: no counts are read, images are not resampled."""
-        return self._mean([(t, self._stored(t, metric)) for t in trials])
-
     def _mean(self, found: Sequence[tuple[Trial, _Of | None]]) -> Estimate | None:
         known = [(t, value) for t, value in found if value is not None]
         if not known:

@@ -28,8 +28,8 @@ def row_points(trials: Sequence[Trial], metric: str) -> tuple[tuple[int, ...], l
 def light(trials: Sequence[Trial], metric: str) -> Estimate | None:
     """Mean and Student's 95 % interval over seeds; None where no row has the metric.
 
-    The same numbers as `Measurements.light`, without draws: thousands are made in no time, and they
-    can't be compared with others draw by draw.
+    The numbers that a `Measurements` without counts gives, but no draws: thousands are made in no
+    time, and they can't be compared with others draw by draw.
     """
     seeds, points = row_points(trials, metric)
     if not points:
