@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from camsweep.reports.filled import Filled, Line
+from camsweep.reports.measure import Estimate
 from camsweep.reports.spec import CurveSpec, paper
 from camsweep.reports.words import METRIC_TITLES, bounds
 
@@ -73,57 +74,71 @@ def _rgba(colour: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha})"
 
 
+def measured_traces(
+    xs: Sequence[Any],
+    estimates: Sequence[Estimate],
+    hover: Sequence[str],
+    name: str,
+    *,
+    first: bool,
+) -> tuple[go.Scatter, go.Scatter]:
+    """The band and the line of measured neighbours on a curve.
+
+    Args:
+        xs: places on the axis.
+        estimates: one a place; a single seed gets an open marker.
+        hover: one a place, escaped.
+        name: of the curve in the legend, escaped.
+        first: whether this run of neighbours stands in the legend for all.
+    """
+    means = np.array([100 * e.mean for e in estimates])
+    lows = np.array([100 * (e.mean if np.isnan(e.low) else e.low) for e in estimates])
+    highs = np.array([100 * (e.mean if np.isnan(e.high) else e.high) for e in estimates])
+    symbols = ["circle-open" if e.one_seed else "circle" for e in estimates]
+    band = go.Scatter(
+        x=[*xs, *reversed(xs)],
+        y=[*highs, *reversed(lows)],
+        fill="toself",
+        fillcolor=_rgba(COLOURS[0], 0.16),
+        mode="lines",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="95 % interval",
+        showlegend=first,
+        legendgroup="band",
+    )
+    line = go.Scatter(
+        x=xs,
+        y=means,
+        error_y={
+            "array": highs - means,
+            "arrayminus": means - lows,
+            "thickness": 1,
+            "width": 3,
+        },
+        mode="lines+markers",
+        line={"color": COLOURS[0], "width": 2},
+        marker={"size": 8, "symbol": symbols},
+        text=hover,
+        hovertemplate="%{text}<extra></extra>",
+        name=name,
+        showlegend=first,
+        legendgroup="measured",
+    )
+    return band, line
+
+
 def _add_measured(figure: go.Figure, filled: Filled, row: int) -> None:
     for index, run in enumerate(_runs(filled.lines)):
         points = [(line, e) for line in run if (e := line.values[0].estimate) is not None]
-        xs = [_x(line) for line, _ in points]
-        means = np.array([100 * e.mean for _, e in points])
-        lows = np.array([100 * (e.mean if np.isnan(e.low) else e.low) for _, e in points])
-        highs = np.array([100 * (e.mean if np.isnan(e.high) else e.high) for _, e in points])
-        first = index == 0
-        symbols = ["circle-open" if e.one_seed else "circle" for _, e in points]
-        figure.add_trace(
-            go.Scatter(
-                x=[*xs, *reversed(xs)],
-                y=[*highs, *reversed(lows)],
-                fill="toself",
-                fillcolor=_rgba(COLOURS[0], 0.16),
-                mode="lines",
-                line={"width": 0},
-                hoverinfo="skip",
-                name="95 % interval",
-                showlegend=first,
-                legendgroup="band",
-            ),
-            row=row,
-            col=1,
-        )
         hover = [
             f"{html.escape(line.name)}: {100 * e.mean:.1f} {bounds(e)}, seeds: {len(e.seeds)}"
             for line, e in points
         ]
-        figure.add_trace(
-            go.Scatter(
-                x=xs,
-                y=means,
-                error_y={
-                    "array": highs - means,
-                    "arrayminus": means - lows,
-                    "thickness": 1,
-                    "width": 3,
-                },
-                mode="lines+markers",
-                line={"color": COLOURS[0], "width": 2},
-                marker={"size": 8, "symbol": symbols},
-                text=hover,
-                hovertemplate="%{text}<extra></extra>",
-                name=f"measured: {html.escape(filled.selection.profile)}",
-                showlegend=first,
-                legendgroup="measured",
-            ),
-            row=row,
-            col=1,
-        )
+        name = f"measured: {html.escape(filled.selection.profile)}"
+        xs, estimates = [_x(line) for line, _ in points], [e for _, e in points]
+        for trace in measured_traces(xs, estimates, hover, name, first=index == 0):
+            figure.add_trace(trace, row=row, col=1)
 
 
 def _add_published(figure: go.Figure, filled: Filled, row: int) -> None:

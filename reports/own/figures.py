@@ -10,7 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from camsweep.reports.figures import COLOURS, _axis, _style
+from camsweep.reports.figures import COLOURS, _axis, _style, measured_traces
 from camsweep.reports.measure import Estimate
 from camsweep.reports.words import bounds, percent
 
@@ -49,52 +49,13 @@ def curve(
         if not there:
             continue
         known = [(x, e) for x, e in run if e is not None]
-        xs = [x for x, _ in known]
-        lows = [100 * (e.mean if math.isnan(e.low) else e.low) for _, e in known]
-        highs = [100 * (e.mean if math.isnan(e.high) else e.high) for _, e in known]
-        means = [100 * e.mean for _, e in known]
-        red, green, blue = (int(COLOURS[0][i : i + 2], 16) for i in (1, 3, 5))
-        figure.add_trace(
-            go.Scatter(
-                x=[*xs, *reversed(xs)],
-                y=[*highs, *reversed(lows)],
-                fill="toself",
-                fillcolor=f"rgba({red},{green},{blue},0.16)",
-                mode="lines",
-                line={"width": 0},
-                hoverinfo="skip",
-                name="95 % interval",
-                showlegend=first,
-                legendgroup="band",
-            )
-        )
-        figure.add_trace(
-            go.Scatter(
-                x=xs,
-                y=means,
-                error_y={
-                    "array": [h - m for h, m in zip(highs, means, strict=True)],
-                    "arrayminus": [m - low for low, m in zip(lows, means, strict=True)],
-                    "thickness": 1,
-                    "width": 3,
-                },
-                mode="lines+markers",
-                line={"color": COLOURS[0], "width": 2},
-                marker={
-                    "size": 8,
-                    "symbol": ["circle-open" if e.one_seed else "circle" for _, e in known],
-                },
-                text=[
-                    f"{html.escape(axis)} {x:g}: {percent(e.mean)} {bounds(e)}, "
-                    f"seeds: {len(e.seeds)}"
-                    for x, e in known
-                ],
-                hovertemplate="%{text}<extra></extra>",
-                name=f"measured: {html.escape(measured)}",
-                showlegend=first,
-                legendgroup="measured",
-            )
-        )
+        hover = [
+            f"{html.escape(axis)} {x:g}: {percent(e.mean)} {bounds(e)}, seeds: {len(e.seeds)}"
+            for x, e in known
+        ]
+        name = f"measured: {html.escape(measured)}"
+        xs, estimates = [x for x, _ in known], [e for _, e in known]
+        figure.add_traces(list(measured_traces(xs, estimates, hover, name, first=first)))
         first = False
     if published:
         figure.add_trace(
