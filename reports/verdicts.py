@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from camsweep.reports.measure import Estimate
 from camsweep.reports.statistics import holm
@@ -85,9 +86,6 @@ def training_interval(estimate: Estimate) -> tuple[float, float]:
     Returns:
         Fractions; (NaN, NaN) with one seed.
     """
-    # A dependency of scikit-image; nothing but the tests needs it.
-    from scipy.special import stdtrit
-
     seeds = len(estimate.points)
     if seeds < 2:
         return math.nan, math.nan
@@ -106,8 +104,6 @@ def one_more_p(estimate: Estimate, published: float) -> float:
     Returns:
         0..1; 1 with one seed or where a number is missing.
     """
-    from scipy.special import stdtr
-
     seeds = len(estimate.points)
     difference = abs(estimate.mean - published / 100)
     if seeds < 2 or not difference > _EXACT:

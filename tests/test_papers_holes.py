@@ -8,33 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import synthetic_store as synthetic
+from table4_world import filled_of, make
 
 from camsweep.platform.cli.quickstart import quickstart
-from camsweep.reports.artefacts import fill
 from camsweep.reports.commands import QUICKSTART_OUT, Started, run_command, started
-from camsweep.reports.filled import Filled
-from camsweep.reports.load import Selection, choose, read_trials, settings_text
-from camsweep.reports.measure import Measurements
-from camsweep.reports.spec import shipped
-from camsweep.sweeps.store import Store
-
-TABLE4 = ("cpn/table4",)
-CELLS = [("cpn/table4", f"p_h=0.{i}") for i in range(1, 6)]
-
-
-def make(folder: Path, **given: Any) -> Store:
-    return synthetic.make(folder, **{"sweeps": TABLE4, "images": 8, "seeds": (0, 1), **given})
-
-
-def selection_of(store: Store) -> Selection:
-    return choose(read_trials(store), None, None)
-
-
-def filled_of(store: Store, name: str = "cpn/table4", url: str = "STORE") -> Filled:
-    selection = selection_of(store)
-    measurements = Measurements(store, selection.trials, resamples=20)
-    return fill(shipped()[name], selection, measurements, url)
+from camsweep.reports.load import settings_text
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic_store as synthetic
+from table4_world import CELLS, TABLE4, filled_of, make, selection_of
 
 from camsweep.reports import figures
-from camsweep.reports.artefacts import fill
 from camsweep.reports.board import ranking
 from camsweep.reports.board.text import leaderboard_caption
 from camsweep.reports.build import Request, build
 from camsweep.reports.cells import fits, gather, one_overrides
-from camsweep.reports.filled import Filled
-from camsweep.reports.load import Selection, choose, read_pictures, read_trials
+from camsweep.reports.load import choose, read_pictures, read_trials
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
 from camsweep.reports.pictures import pictures
@@ -25,25 +24,7 @@ from camsweep.reports.report import training
 from camsweep.reports.spec import PicturesSpec, shipped
 from camsweep.reports.text import grid, notes
 from camsweep.sweeps.results import load_trials
-from camsweep.sweeps.store import Store
 from camsweep.sweeps.tables import trial_table
-
-TABLE4 = ("cpn/table4",)
-CELLS = [("cpn/table4", f"p_h=0.{i}") for i in range(1, 6)]
-
-
-def make(folder: Path, **given: Any) -> Store:
-    return synthetic.make(folder, **{"sweeps": TABLE4, "images": 8, "seeds": (0, 1), **given})
-
-
-def selection_of(store: Store) -> Selection:
-    return choose(read_trials(store), None, None)
-
-
-def filled_of(store: Store, name: str = "cpn/table4", url: str = "STORE") -> Filled:
-    selection = selection_of(store)
-    measurements = Measurements(store, selection.trials, resamples=20)
-    return fill(shipped()[name], selection, measurements, url)
 
 
 @pytest.mark.parametrize("bare", [False, True])
