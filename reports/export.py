@@ -10,12 +10,12 @@ from camsweep.reports.measure import Estimate
 from camsweep.reports.spec import paper
 
 
-def _numbers(estimate: Estimate | None, prefix: str = "") -> dict[str, Any]:
-    """Mean and interval in percent, unrounded; nothing where there is none."""
-    if estimate is None:
-        return {}
-    found = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-    return {prefix + name: 100 * v for name, v in found.items() if not math.isnan(v)}
+def numbers(estimate: Estimate | None, prefix: str = "") -> dict[str, Any]:
+    """Mean and interval in percent, unrounded; None where there is none."""
+    found = {"mean": math.nan, "low": math.nan, "high": math.nan}
+    if estimate is not None:
+        found = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+    return {prefix + key: None if math.isnan(v) else 100 * v for key, v in found.items()}
 
 
 def tidy(filled: Filled) -> list[dict[str, Any]]:
@@ -29,12 +29,12 @@ def tidy(filled: Filled) -> list[dict[str, Any]]:
             "ours": line.ours,
             "facts": [f"{k}: {v}" for k, v in zip(filled.facts, line.facts, strict=True) if v],
             "column": column,
-            **_numbers(value.estimate),
+            **numbers(value.estimate),
             "published": value.published,
             "difference": value.difference,
             "verdict": value.verdict.word if value.verdict else None,
             "why": value.verdict.why or None if value.verdict else None,
-            **_numbers(value.effect, "effect_"),
+            **numbers(value.effect, "effect_"),
             "seeds": len(value.estimate.seeds) if value.estimate else 0,
             "images": value.estimate.images if value.estimate else 0,
             "profile": selection.profile,

@@ -10,6 +10,7 @@ from camsweep.reports.effects.steps import steps_of
 from camsweep.reports.effects.telling import Effects, Told, coalition, effects_of
 from camsweep.reports.effects.waterfall import waterfall_drawn
 from camsweep.reports.exhibit import Drawn, Exhibit, Records
+from camsweep.reports.export import numbers
 from camsweep.reports.markup import Html, join, tag
 from camsweep.reports.measure import Estimate, Measurements
 from camsweep.reports.own import telling
@@ -54,7 +55,7 @@ def design_exhibit(
     rows = _rows(sheet, design, steps, caption, title)
     grids = [("", rows.grid(telling.lines(sheet, told)))]
     extra: list[dict[str, Any]] = [
-        {"on": sorted(coalition(row.cell.on or {})), **telling.numbers(step, "step_")}
+        {"on": sorted(coalition(row.cell.on or {})), **numbers(step, "step_")}
         for row, step in zip(sheet.rows, steps or [None] * len(sheet.rows), strict=True)
     ]
     columns = ("on", *(STEP if steps else ()))
@@ -162,7 +163,7 @@ def _effect_records(sheet: Sheet, effects: Effects) -> list[dict[str, Any]]:
             "kind": told.kind,
             "effect": told.name,
             "aliases": list(told.aliases),
-            **telling.numbers(told.estimate),
+            **numbers(told.estimate),
             "verdict": verdict(told.estimate) or "effect" if told.estimate else None,
             "seeds": len(told.estimate.seeds) if told.estimate else 0,
             "images": told.estimate.images if told.estimate else 0,

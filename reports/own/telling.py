@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from camsweep.reports import seeded
 from camsweep.reports.exhibit import Records
+from camsweep.reports.export import numbers
 from camsweep.reports.markup import Html, join, tag
-from camsweep.reports.measure import Estimate
 from camsweep.reports.own.filling import Row, Sheet, settings_of
 from camsweep.reports.own.table import blocks
 from camsweep.reports.text import failure, verdict
@@ -72,14 +71,6 @@ def notes(sheet: Sheet, told: Sequence[str]) -> Html | None:
         ("Not measured", missing, "missing"),
         ("Failed trials", [failure(trial) for trial in sheet.failed], "missing"),
     )
-
-
-def numbers(estimate: Estimate | None, prefix: str = "") -> dict[str, Any]:
-    """Mean and interval in percent, unrounded; None where there is none."""
-    found = {"mean": math.nan, "low": math.nan, "high": math.nan}
-    if estimate is not None:
-        found = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-    return {prefix + key: None if math.isnan(v) else 100 * v for key, v in found.items()}
 
 
 def row_record(sheet: Sheet, row: Row) -> dict[str, Any]:
