@@ -14,6 +14,10 @@ BENCHMARKS: Mapping[str, str] = {
     "pair": "cost of a superpixel pair in training, against a grid pair",
     "open": "opening 100,000 samples by their index, against the headers of their tar files",
     "scheduling": "1,000 trials that do nothing, against Ray Tune's defaults and bare actors",
+    "thresholds": "counting 100 background thresholds, against a pass over the files for each",
+    "prototypes": "SIPE's prototypes and IS-CAMs, against the released broadcast form",
+    "crf": "the fully connected CRF, against pydensecrf (its recorded times if not installed)",
+    "start": "import and `camsweep --help`, against a bare interpreter",
 }
 
 _MODULES = {"open": "opening"}  # a module named open would hide the builtin in this file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Generator, Mapping
 
@@ -30,6 +31,21 @@ def alternate(
         for name in names[first:] + names[:first]:
             values[name].append(measurements[name]())
     return {name: tuple(found) for name, found in values.items()}
+
+
+def milliseconds(make: Callable[[], object], seconds: float) -> float:
+    """What one call takes: the median of as many as fit into ``seconds``, at least one.
+
+    A first call warms up and does not count.
+    """
+    make()
+    costs: list[float] = []
+    begun = time.perf_counter()
+    while not costs or time.perf_counter() - begun < seconds:
+        started = time.perf_counter()
+        make()
+        costs.append(1000 * (time.perf_counter() - started))
+    return statistics.median(costs)
 
 
 def rate(images: Generator[Image], seconds: float) -> float:

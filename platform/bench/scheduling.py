@@ -58,8 +58,8 @@ def run(data: Place | None, seconds: float, repeat: int) -> Result:
         unit="seconds a trial after the first, results stored",
         rounds=rounds,
         ratios=(
-            ratio(rounds, TUNE, ENGINE, "30 or more"),
-            ratio(rounds, ENGINE, ACTORS, "3 or less"),
+            ratio(rounds, TUNE, ENGINE, "at least 30"),
+            ratio(rounds, ENGINE, ACTORS, "at most 3"),
         ),
         notes=(
             f"{TRIALS} trials ({TUNE_TRIALS} with Tune's defaults) on {CPUS} workers of 1 CPU;"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ratio:
-    """One measurement divided by its peer's of the same round, and what it should be."""
+    """One measurement divided by its peer's of the same round, and what it should be.
+
+    A goal is "at least", "above", "at most" or "under" and a number, or empty.
+    """
 
     thing: str
     peer: str
@@ -40,6 +44,7 @@ class Result:
         rounds: by what was measured: one value a round.
         ratios: between them.
         notes: lines on what was measured and how.
+        goals: what the median of a measured value itself should be, by name.
     """
 
     name: str
@@ -47,6 +52,29 @@ class Result:
     rounds: Mapping[str, tuple[float, ...]]
     ratios: tuple[Ratio, ...]
     notes: tuple[str, ...] = ()
+    goals: Mapping[str, str] = field(default_factory=dict)
+
+
+_COMPARED = {
+    "at least": operator.ge,
+    "above": operator.gt,
+    "at most": operator.le,
+    "under": operator.lt,
+}
+
+
+def met(value: float, goal: str) -> bool | None:
+    """Whether a median reaches its goal, such as "at most 1.3"; None where there is none.
+
+    Raises:
+        ValueError: the goal is written otherwise.
+    """
+    if not goal:
+        return None
+    words, _, number = goal.rpartition(" ")
+    if words not in _COMPARED:
+        raise ValueError(f"a goal is one of {', '.join(_COMPARED)} and a number, not '{goal}'")
+    return bool(_COMPARED[words](value, float(number)))
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -70,12 +98,13 @@ def tables(result: Result) -> tuple[Table, Table]:
         table.add_column("what")
         for column in ("median", "range"):
             table.add_column(column, justify="right")
-    ratios.add_column("goal")
+        for column in ("goal", "met"):
+            table.add_column(column)
     for what, measured in result.rounds.items():
-        values.add_row(what, *_cells(spread(measured)))
+        values.add_row(what, *_cells(measured, result.goals.get(what, "")))
     for found in result.ratios:
         what = f"{found.thing} / {found.peer}"
-        ratios.add_row(what, *_cells(spread(found.values)), found.goal)
+        ratios.add_row(what, *_cells(found.values, found.goal))
     return values, ratios
 
 
@@ -84,27 +113,42 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "name": result.name,
         "unit": result.unit,
-        "values": {what: _plain(measured) for what, measured in result.rounds.items()},
+        "values": {
+            what: _plain(measured, result.goals.get(what, ""))
+            for what, measured in result.rounds.items()
+        },
         "ratios": [
-            {"of": found.thing, "to": found.peer, "goal": found.goal, **_plain(found.values)}
+            {"of": found.thing, "to": found.peer, **_plain(found.values, found.goal)}
             for found in result.ratios
         ],
         "notes": list(result.notes),
     }
 
 
-def _plain(values: tuple[float, ...]) -> dict[str, Any]:
+def _plain(values: tuple[float, ...], goal: str) -> dict[str, Any]:
     found = spread(values)
     return {
         "median": found.median,
         "low": found.low,
         "high": found.high,
         "rounds": list(values),
+        "goal": goal,
+        "met": met(found.median, goal),
     }
 
 
-def _cells(found: Spread) -> tuple[str, str]:
-    return number(found.median), f"{number(found.low)} to {number(found.high)}"
+def _cells(values: tuple[float, ...], goal: str) -> tuple[str, str, str, str]:
+    found = spread(values)
+    return number(found.median), span(found), goal, VERDICTS[met(found.median, goal)]
+
+
+def span(found: Spread) -> str:
+    """The range in words: 1.2 to 3.4."""
+    return f"{number(found.low)} to {number(found.high)}"
+
+
+#: How it is told whether a goal is met.
+VERDICTS = {True: "yes", False: "no", None: ""}
 
 
 def number(value: float) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def bench(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="loader, pair, open or scheduling; default all."),
+        typer.Argument(metavar="[NAME]...", help="Those listed below; default all."),
     ] = None,
     data: Annotated[
         str | None,
@@ -40,6 +40,10 @@ def bench(
     pair: a superpixel pair in training, against a grid pair.
     open: opening 100,000 samples, against reading their tar headers.
     scheduling: 1,000 trials that only store a row, against Ray Tune's defaults and bare actors.
+    thresholds: counting 100 background thresholds, against a pass over the files for each.
+    prototypes: SIPE's prototypes and IS-CAMs, against the released broadcast form.
+    crf: the fully connected CRF, against pydensecrf.
+    start: import and --help, against a bare interpreter.
 
     Nothing else should run meanwhile. A missed goal is no error: exit status 0.
 
