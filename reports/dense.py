@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ def layout_of(codes: NDArray[Any], classes: NDArray[Any], pool: pa.Array) -> Lay
     Raises:
         InputError: a class below 0, or twice in an image: the counts would be wrong.
     """
+    codes, classes = codes.astype(np.int64), classes.astype(np.int64)
     names = pool.to_pylist()
     present = sorted({int(code) for code in np.unique(codes)}, key=lambda code: names[code])
     place = np.zeros(len(names), dtype=np.int64)
@@ -62,14 +63,13 @@ def layout_of(codes: NDArray[Any], classes: NDArray[Any], pool: pa.Array) -> Lay
     return Layout(codes, classes, pool, keys, flat, width, regular)
 
 
-def dense(layout: Layout, rows: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Counts from rows ``[N, 3]`` of the layout."""
+def dense(layout: Layout, numbers: Sequence[NDArray[Any]], classes: int) -> NDArray[np.int64]:
+    """Counts from the tp, fp and fn ``[N]`` of the layout's rows."""
     size = len(layout.keys), layout.width, 3
-    if layout.regular:
-        found = rows.reshape(size)
-    else:
-        found = np.zeros(size, dtype=np.int64)
-        found.reshape(-1, 3)[layout.place] = rows
+    found = np.empty(size, np.int64) if layout.regular else np.zeros(size, np.int64)
+    place = slice(None) if layout.regular else layout.place
+    for kind, column in enumerate(numbers):
+        found.reshape(-1, 3)[place, kind] = column
     if classes > layout.width:
         found = np.pad(found, ((0, 0), (0, classes - layout.width), (0, 0)))
     return found
@@ -86,16 +86,14 @@ def all_fit(layout: Layout, codes: NDArray[Any], classes: NDArray[Any], pool: pa
     )
 
 
-def _arrays(table: pa.Table) -> tuple[list[NDArray[np.int64]], pa.Array]:
+def _arrays(table: pa.Table) -> tuple[list[NDArray[Any]], pa.Array]:
     """Image codes, classes, tp, fp, fn of a block ``[rows]``, and the names behind the codes."""
     columns = [table[name].combine_chunks() for name in ("image", "class", "tp", "fp", "fn")]
     image, *numbers = (c.chunk(0) if isinstance(c, pa.ChunkedArray) else c for c in columns)
     if image.null_count or any(column.null_count for column in numbers):
         raise InputError("a count is null")
     encoded = image if pa.types.is_dictionary(image.type) else pc.dictionary_encode(image)
-    return [
-        plain_numbers(column).astype(np.int64, copy=False) for column in (encoded.indices, *numbers)
-    ], encoded.dictionary
+    return [plain_numbers(column) for column in (encoded.indices, *numbers)], encoded.dictionary
 
 
 class Densifier:
@@ -117,24 +115,27 @@ class Densifier:
         if not block.table.num_rows:
             return
         try:
-            (codes, classes, *columns), pool = _arrays(block.table)
+            columns, pool = _arrays(block.table)
         except (LookupError, TypeError, ValueError, pa.ArrowException) as error:
             for trial_id, _ in block.spots:
                 self._tell(trial_id, error)
             return
-        stacked = np.stack(columns, axis=1)
-        same = bool(self._layouts) and all_fit(self._layouts[0], codes, classes, pool)
+        most = 2 * sum(spot.rows for _, spot in block.spots) > len(columns[0])
+        same = (
+            most and bool(self._layouts) and all_fit(self._layouts[0], columns[0], columns[1], pool)
+        )
         for trial_id, spot in block.spots:
-            rows = slice(spot.start, spot.start + spot.rows)
             if not spot.rows:
                 continue
+            rows = slice(spot.start, spot.start + spot.rows)
+            codes, classes, *numbers = (column[rows] for column in columns)
             try:
                 whole = same and spot.rows == len(self._layouts[0].codes)
-                layout = self._layouts[0] if whole else self._find(codes[rows], classes[rows], pool)
+                layout = self._layouts[0] if whole else self._find(codes, classes, pool)
             except InputError as error:
                 self._tell(trial_id, error)
                 continue
-            yield trial_id, layout.keys, dense(layout, stacked[rows], self._classes[trial_id])
+            yield trial_id, layout.keys, dense(layout, numbers, self._classes[trial_id])
 
     def _find(self, codes: NDArray[Any], classes: NDArray[Any], pool: pa.Array) -> Layout:
         for known in self._layouts:

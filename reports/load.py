@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from datetime import datetime
@@ -19,7 +17,9 @@ from numpy.typing import NDArray
 
 from camsweep.reports.dense import Densifier
 from camsweep.reports.rows import Columns, values
+from camsweep.reports.uncollected import uncollected
 from camsweep.reports.variants import CANONICAL, alike, variants
+from camsweep.reports.variants import configs as configs_of
 from camsweep.shards.errors import InputError
 from camsweep.sweeps.compacting.reading import OnUnread, ignore
 from camsweep.sweeps.results import artefact_name, image_blocks, load_epochs, load_trials
@@ -216,13 +216,13 @@ def _settings(table: pa.Table) -> tuple[list[str], list[str], list[dict[str, Any
     ]
     some, place = alike(table.select(names))
     columns = Columns(some)
-    configs = columns.family("config.")
+    configs, texts = configs_of(some)
     methods = [
         method or str(config.get("method", ""))
         for method, config in zip(columns["method"], configs, strict=True)
     ]
     recipes = columns.text("recipe")
-    told = variants(columns, methods, recipes)
+    told = variants(texts, methods, recipes)
     rows = place.tolist()
     return (
         [methods[i] for i in rows],
@@ -244,18 +244,6 @@ def read_trials(store: Store, on_unread: OnUnread = ignore) -> list[Trial]:
     """
     with uncollected():
         return _read_trials(store, on_unread)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from walking again and again through a million new values."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _read_trials(store: Store, on_unread: OnUnread) -> list[Trial]:

@@ -6,12 +6,14 @@ import math
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from camsweep.methods.metrics import iou
 from camsweep.reports import statistics
 from camsweep.reports.counted import COUNTED
+from camsweep.reports.kinds import counted_name
 from camsweep.reports.load import Counts, Trial, read_counts
 from camsweep.reports.statistics import Floats
 from camsweep.sweeps.compacting.reading import Unread
@@ -79,9 +81,12 @@ class _Known:
 _BATCH = 16
 
 
-def _counted(trial: Trial, metric: str) -> str:
-    """A metric's name among those of counts, which belong to the trial's headline map."""
-    return "miou" if metric == f"miou_{trial.config.get('map', 'raw')}" else metric
+def _by_regions(names: Iterable[str]) -> Iterable[list[str]]:
+    """Metrics of `COUNTED`, those together that are about the same regions."""
+    found: dict[Any, list[str]] = {}
+    for name in names:
+        found.setdefault(COUNTED[name].regions, []).append(name)
+    return found.values()
 
 
 def _alike(first: Counts, second: Counts) -> bool:
@@ -159,29 +164,25 @@ class Measurements:
         if images not in self._weights:
             rng = np.random.default_rng([self.seed, 0, images])
             self._weights[images] = statistics.image_weights(rng, len(keys), self.resamples)
-        # Of each trial all counts, and those of the regions that some metrics are about.
-        kinds = {name: COUNTED[name].regions for name in names}
-        parts = list(dict.fromkeys(["", *(name for name, some in kinds.items() if some)]))
-        kept = np.stack(
-            [
-                [COUNTED[part].kept(counts.values) if part else counts.values for part in parts]
-                for _, counts in batch
-            ]
-        )
-        drawn = statistics.resample(self._weights[images], np.moveaxis(kept, 2, 0))
+        of_all = np.stack([counts.values for _, counts in batch], axis=1)
+        found: dict[str, tuple[Floats, Floats, Floats]] = {}
+        for some in _by_regions(names):
+            # Of each trial all counts, or those of the regions that some metrics are about.
+            kept = COUNTED[some[0]].kept(of_all)
+            # Resampled with tp, fp and fn each in one piece: adding them up is much quicker then.
+            pieces = statistics.resample(self._weights[images], np.moveaxis(kept, -1, 1))
+            drawn = np.moveaxis(pieces, 1, -1)
+            for name in some:
+                of = COUNTED[name].of
+                jack = statistics.leave_one_out(kept, of)
+                found[name] = of(kept.sum(axis=0)), of(drawn).T.copy(), jack.T.copy()
+        whole = iou(of_all.sum(axis=0))
         for place, (trial_id, _) in enumerate(batch):
             before = self._known.get(trial_id)
             metrics = {} if before is None else dict(before.metrics)
-            for name, regions in kinds.items():
-                of, part = COUNTED[name].of, parts.index(name if regions else "")
-                counts = kept[place, part]
-                metrics[name] = _Of(
-                    float(of(counts.sum(axis=0))),
-                    of(drawn[:, place, part]),
-                    statistics.leave_one_out(counts, of),
-                )
-            whole = iou(kept[place, 0].sum(axis=0))
-            self._known[trial_id] = _Known(images, len(keys), metrics, whole)
+            for name, (point, draws, jack) in found.items():
+                metrics[name] = _Of(float(point[place]), draws[place], jack[place])
+            self._known[trial_id] = _Known(images, len(keys), metrics, whole[place])
 
     def _of(self, trial: Trial, metrics: Collection[str] = ()) -> _Known | None:
         self.prefetch([trial], metrics)
@@ -198,7 +199,7 @@ class Measurements:
         Per-image counts belong to the headline map at all scales summed; other maps and single
         scales have one number a trial. None where the trial has neither.
         """
-        name = _counted(trial, metric)
+        name = counted_name(trial, metric)
         known = self._of(trial, (name,)) if name in self.metrics else None
         if known is not None:
             found = known.metrics[name]
@@ -232,7 +233,7 @@ class Measurements:
 
     def estimate(self, trials: Sequence[Trial], metric: str) -> Estimate | None:
         """Mean and interval over one trial a seed; None where no trial has the metric."""
-        names = {_counted(t, metric) for t in trials}
+        names = {counted_name(t, metric) for t in trials}
         if not names.isdisjoint(self.metrics):
             self.prefetch(trials, names)
         return self._mean([(t, self.of_trial(t, metric)) for t in trials])

@@ -43,19 +43,30 @@ def _left_out(configs: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any])
     That is the method's own value where some variant has it, whatever most of them do: SIPE stays
     SIPE beside any number of its ablations. Else it is the value that most variants have.
     """
-    columns: dict[str, list[Any]] = {}
-    for config in configs:
-        for field, value in config.items():
-            columns.setdefault(field, []).append(value)
     found = {}
-    for field, column in columns.items():
-        # Most settings are one object in all rows: seen at once, of thousands of variants.
-        if field in _TOLD or len(set(map(id, column))) == 1:
-            continue
-        values = Counter(map(same_as, column))
+    for field, values in _values(configs).items():
         if len(values) > 1:
             own = same_as(defaults.get(field))
             found[field] = own if own in values else _most(values)
+    return found
+
+
+def _values(configs: Iterable[Mapping[str, Any]]) -> dict[str, Counter[str]]:
+    """How often each setting that varies has each of its values."""
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for config in configs:
+        alike.setdefault(tuple(config), []).append(config)
+    columns: dict[str, list[Any]] = {}
+    for fields, some in alike.items():
+        # Configs with the same fields are turned at once, of thousands of variants.
+        turned = zip(*(config.values() for config in some), strict=True)
+        for field, values in zip(fields, turned, strict=True):
+            columns.setdefault(field, []).extend(values)
+    found = {}
+    for field, column in columns.items():
+        # Most settings are one object in all rows.
+        if field not in _TOLD and len(set(map(id, column))) > 1:
+            found[field] = Counter(map(same_as, column))
     return found
 
 
@@ -110,9 +121,8 @@ def variant_names(
     for key, (method, config) in variants.items():
         parts = [method_title(method), *_patches(config)]
         told = left_out[method]
-        for field, value in config.items():
-            if field not in told:
-                continue
+        for field in [field for field in config if field in told]:
+            value = config[field]
             usual = _USUAL.get((field, str(config.get("patches")))) == value
             if not usual and same_as(value) != told[field]:
                 parts.append(_part(field, value))

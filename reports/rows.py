@@ -105,11 +105,12 @@ class Columns:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+        self._names = dict.fromkeys(table.column_names)
         self._empty: list[Any] = [None] * table.num_rows
         self._known: dict[str, list[Any]] = {}
 
     def __getitem__(self, name: str) -> list[Any]:
-        if name not in self._table.column_names:
+        if name not in self._names:
             return self._empty
         if name not in self._known:
             self._known[name] = values(self._table[name])
@@ -117,7 +118,7 @@ class Columns:
 
     def names(self, prefix: str) -> list[str]:
         """The columns of a family."""
-        return [name for name in self._table.column_names if name.startswith(prefix)]
+        return [name for name in self._names if name.startswith(prefix)]
 
     def text(self, name: str) -> list[str]:
         """Texts; empty for a null."""

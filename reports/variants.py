@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from camsweep.reports.rows import Columns, known_rows, plain_numbers, values
 
 #: How a variant is written.
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+#: Codes of several columns are told by one number of 64 bits, as long as they fit.
+LARGEST = 2**63 - 1
+#: A setting with so many values varies from row to row.
+MANY = 16
 
 
 def _as_json(value: Any) -> str:
@@ -25,34 +30,83 @@ def _as_json(value: Any) -> str:
     return CANONICAL.encode(value)
 
 
-def variants(columns: Columns, methods: Sequence[str], recipes: Sequence[str]) -> list[str]:
-    """`load.variant_key` of each row, its parts made once for each value of a column."""
-    names = [n for n in columns.names("config.") if n != "config.seed"]
-    parts = []
-    for name in sorted(names):
-        key = CANONICAL.encode(name.removeprefix("config."))
-        # By identity: equal values are mostly one object (`rows.values`), and 1 is not 1.0 here.
-        texts: dict[int, str] = {id(None): ""}
-        lists: dict[str, str] = {}
-        column = columns[name]
-        for one, value in zip(map(id, column), column, strict=True):
-            if one in texts:
-                continue
-            if isinstance(value, list):
-                told = repr(value)
-                if told not in lists:
-                    lists[told] = f"{key}:{CANONICAL.encode(value)}"
-                texts[one] = lists[told]
+def configs(table: pa.Table) -> tuple[list[dict[str, Any]], list[str]]:
+    """The settings of each row but the seed, without nulls, and the same as `CANONICAL` JSON.
+
+    Rows that differ only in settings of many values, a search's, are made after one pattern. What
+    is made once is shared: equal values are mostly one object.
+    """
+    names = [n for n in table.column_names if n.startswith("config.") and n != "config.seed"]
+    codes = {name: _codes(table[name]) for name in names}
+    many = {name for name in names if int(codes[name].max(initial=0)) >= MANY}
+    there = [[v is not None for v in values(table[name])] for name in sorted(many)]
+    few = [codes[name] for name in names if name not in many]
+    rows = np.zeros(table.num_rows, np.int64)
+    first, place = _numbered([rows, *few, *(np.array(known, np.int64) for known in there)])
+    kinds = Columns(table.take(_indices(first)))
+    varying = {name: values(table[name]) for name in many}
+    patterns = [
+        _Pattern({n: kinds[n][kind] for n in names if kinds[n][kind] is not None}, many)
+        for kind in range(len(first))
+    ]
+    texts = {name: _written(name, column) for name, column in varying.items()}
+    made = [patterns[kind] for kind in place.tolist()]
+    return (
+        [pattern.config(varying, row) for row, pattern in enumerate(made)],
+        [pattern.text(texts, row) for row, pattern in enumerate(made)],
+    )
+
+
+class _Pattern:
+    """What rows have in common that have the same values, and nulls in the same varying columns."""
+
+    def __init__(self, columns: Mapping[str, Any], varying: Collection[str]) -> None:
+        self._config = {name.removeprefix("config."): value for name, value in columns.items()}
+        self._varying = [(n, n.removeprefix("config.")) for n in columns if n in varying]
+        # Between commas what is the same, one piece as long as can be; empty where it varies.
+        self._pieces: list[str] = []
+        self._places: list[tuple[int, str]] = []
+        for varies, some in groupby(sorted(columns), lambda name: name in varying):
+            if varies:
+                for name in some:
+                    self._places.append((len(self._pieces), name))
+                    self._pieces.append("")
             else:
-                texts[one] = f"{key}:{_as_json(value)}"
-        parts.append([texts[one] for one in map(id, column)])
-    configs = [",".join(filter(None, row)) for row in zip(*parts, strict=True)]
+                told = (_written(name, [columns[name]])[0] for name in some)
+                self._pieces.append(",".join(told))
+
+    def config(self, varying: Mapping[str, Sequence[Any]], row: int) -> dict[str, Any]:
+        """The settings of a row."""
+        found = self._config.copy()
+        for column, name in self._varying:
+            found[name] = varying[column][row]
+        return found
+
+    def text(self, texts: Mapping[str, Sequence[str]], row: int) -> str:
+        """The same as JSON, without the braces."""
+        pieces = self._pieces.copy()
+        for place, column in self._places:
+            pieces[place] = texts[column][row]
+        return ",".join(pieces)
+
+
+def _written(column: str, found: Sequence[Any]) -> list[str]:
+    """`"name":value` of each value of a config's column, written once for each object."""
+    key = CANONICAL.encode(column.removeprefix("config."))
+    places = list(map(id, found))
+    texts = {
+        one: f"{key}:{_as_json(value)}"
+        for one, value in dict(zip(places, found, strict=True)).items()
+    }
+    return [texts[one] for one in places]
+
+
+def variants(configs: Sequence[str], methods: Sequence[str], recipes: Sequence[str]) -> list[str]:
+    """`load.variant_key` of each row; ``configs`` as `configs` writes them."""
     heads = {value: CANONICAL.encode(value) for value in {*methods, *recipes}}
     return [
         f'{{"config":{{{config}}},"method":{heads[method]},"recipe":{heads[recipe]}}}'
-        for config, method, recipe in zip(
-            configs or [""] * len(methods), methods, recipes, strict=True
-        )
+        for config, method, recipe in zip(configs, methods, recipes, strict=True)
     ]
 
 
@@ -67,13 +121,13 @@ def alike(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     if not table.num_rows or not table.num_columns:
         return table, np.arange(table.num_rows)
     first, inverse = _numbered([_codes(column) for column in table.columns])
-    # `take` with Arrow's own indices: numpy's would import pandas.
-    return table.take(pa.Array.from_buffers(*_indices(first))), inverse
+    return table.take(_indices(first)), inverse
 
 
-def _indices(rows: NDArray[np.int64]) -> tuple[pa.DataType, int, list[pa.Buffer | None]]:
+def _indices(rows: NDArray[np.int64]) -> pa.Array:
+    """Rows for `take` as an array of Arrow's own: numpy's would import pandas."""
     whole = np.ascontiguousarray(rows, np.int64)
-    return pa.int64(), len(whole), [None, pa.py_buffer(whole)]
+    return pa.Array.from_buffers(pa.int64(), len(whole), [None, pa.py_buffer(whole)])
 
 
 def _numbered(columns: Sequence[NDArray[np.int64]]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -82,11 +136,16 @@ def _numbered(columns: Sequence[NDArray[np.int64]]) -> tuple[NDArray[Any], NDArr
     Args:
         columns: codes 0.. of each column ``[N]``, one column at least.
     """
-    inverse, first = np.zeros(len(columns[0]), np.int64), np.zeros(0, np.int64)
+    whole, size = np.zeros(len(columns[0]), np.int64), 1
     for codes in columns:
-        # Numbered anew after each column: all codes side by side would not fit in 64 bits.
-        whole = inverse * (int(codes.max(initial=0)) + 1) + codes
-        _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+        values = int(codes.max(initial=0)) + 1
+        if values == 1:
+            continue
+        if size * values > LARGEST:
+            _, whole = np.unique(whole, return_inverse=True)
+            size = int(whole.max(initial=0)) + 1
+        whole, size = whole * values + codes, size * values
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
     return first, inverse
 
 

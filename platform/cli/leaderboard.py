@@ -8,6 +8,7 @@ import typer
 
 from camsweep.platform.cli.options import DEFAULT_STORE, StoreUrl
 from camsweep.platform.cli.report import DataChoice, ProfileChoice
+from camsweep.reports.uncollected import uncollected
 
 if TYPE_CHECKING:
     from camsweep.reports.board.entry import Leaderboard
@@ -24,6 +25,7 @@ WIDTHS = {
 }  # fmt: skip
 
 
+@uncollected()
 def leaderboard(
     store: StoreUrl = DEFAULT_STORE,
     metric: Annotated[

@@ -9,9 +9,10 @@ from camsweep.reports.board.filters import Filters
 from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.choosing import Say, chosen, with_unread
 from camsweep.reports.counted import COUNTED
-from camsweep.reports.load import Selection, Trial, choose, read_trials, uncollected
+from camsweep.reports.load import Selection, Trial, choose, read_trials
 from camsweep.reports.measure import Measurements
 from camsweep.reports.repeated import Repeats
+from camsweep.reports.uncollected import uncollected
 from camsweep.sweeps.repeats import load_repeats
 from camsweep.sweeps.store import Store
 

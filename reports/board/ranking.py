@@ -80,12 +80,16 @@ def _by_rows(
     keys: Sequence[str],
     names: Mapping[str, str],
     metric: str,
-) -> list[str]:
-    """Keys from best to worst by what the rows say; those whose rows say nothing come last."""
+) -> tuple[list[str], int]:
+    """Keys from best to worst by what the rows say, and how many have the metric in their rows.
+
+    Those whose rows say nothing come last.
+    """
     told = any(metric in trial.metrics for key in keys for trial in variants[key])
     points = {k: row_points(variants[k], metric if told else "miou")[1] for k in keys}
     means = {k: sum(p) / len(p) if p else -math.inf for k, p in points.items()}
-    return sorted(keys, key=lambda k: (-means[k], names[k]))
+    order = sorted(keys, key=lambda k: (-means[k], names[k]))
+    return order, sum(map(bool, points.values())) if told else 0
 
 
 def _ordered(found: Sequence[_Measured], names: Mapping[str, str]) -> list[_Measured]:
@@ -201,11 +205,14 @@ def leaderboard(
     variants = _variants(done)
     # Named among all, so that a filter changes no name.
     names = _names(variants)
-    order = _by_rows(variants, fitting(variants, filters, metric), names, metric)
+    order, known = _by_rows(variants, fitting(variants, filters, metric), names, metric)
     close = _closely(variants, order[:DETAILED], names, metric, measurements)
+    later = order[DETAILED:known]
+    # The place behind the last that is told is looked at, too.
+    told = later if filters.top is None else later[: max(filters.top + 1 - len(close), 0)]
     rest = [
         _Measured(key, variants[key], found)
-        for key in order[DETAILED:]
+        for key in told
         if (found := light(variants[key], metric)) is not None
     ]
     entries = [
@@ -230,8 +237,8 @@ def leaderboard(
         classes=newest.classes if newest else (),
         resamples=measurements.resamples,
         asked=filters.text(),
-        variants=len(close) + len(rest),
-        unknown=len(order) - len(close) - len(rest),
+        variants=len(close) + len(later),
+        unknown=len(order) - len(close) - len(later),
     )
 
 
