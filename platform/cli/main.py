@@ -7,6 +7,7 @@ Nothing heavy is imported here or at the top of a command's file, so that `--hel
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,15 @@ def _version(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
+    try:
+        return _status(argv)
+    finally:
+        if argv is None:
+            # The process ends, and with it all there is: no need to walk through it before.
+            gc.freeze()
+
+
+def _status(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
