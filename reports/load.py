@@ -152,10 +152,10 @@ def _trials(table: pa.Table) -> list[Trial]:
     columns = Columns(table)
     methods, recipes, configs, variant = _settings(table)
     seeds = columns["config.seed"]
-    uses = zip(columns.tuples("sweeps"), columns.tuples("labels"), strict=True)
+    uses = zip(columns["sweeps"], columns["labels"], strict=True)
     fields: dict[str, Iterable[Any]] = {
         "id": columns.text("id"),
-        "memberships": [tuple(dict.fromkeys(zip(*use, strict=False))) for use in uses],
+        "memberships": [tuple(dict.fromkeys(zip(s or (), n or (), strict=False))) for s, n in uses],
         "method": methods,
         "seed": columns.whole("seed"),
         "done": [status == "done" for status in columns["status"]],

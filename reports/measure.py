@@ -127,6 +127,7 @@ class Measurements:
         self._store = store
         self._known: dict[str, _Known | None] = {}
         self._weights: dict[int, Floats] = {}
+        self._shares: dict[tuple[int, ...], Floats] = {}
 
     def prefetch(self, trials: Iterable[Trial], metrics: Collection[str] | None = None) -> None:
         """Read the counts of many trials at once, which is quicker than one after the other.
@@ -213,8 +214,11 @@ class Measurements:
 
     def shares(self, seeds: Sequence[int]) -> Floats:
         """The seed resamples ``[B, S]`` that every cell with these seeds uses."""
-        rng = np.random.default_rng([self.seed, 1, zlib.crc32(repr(tuple(seeds)).encode())])
-        return statistics.seed_weights(rng, len(seeds), self.resamples)
+        same = tuple(seeds)
+        if same not in self._shares:
+            rng = np.random.default_rng([self.seed, 1, zlib.crc32(repr(same).encode())])
+            self._shares[same] = statistics.seed_weights(rng, len(same), self.resamples)
+        return self._shares[same]
 
     def build(
         self,

@@ -11,6 +11,8 @@ from camsweep.reports.known import method_defaults, method_title
 
 # Told by the patches part of the name, or by the method's own title.
 _TOLD = frozenset({"method", "seed", "patches", "s_n", "grid_sizes"})
+# Stages that a trial may go on to: a row without the setting has none of them.
+_NONE = {"refine": "none", "segment": "none"}
 # Settings whose default follows the patches: the default says nothing new.
 _USUAL = {("lam", "grid"): "cells", ("lam", "superpixel"): "pixels"}
 
@@ -62,11 +64,15 @@ def _values(configs: Iterable[Mapping[str, Any]]) -> dict[str, Counter[str]]:
         turned = zip(*(config.values() for config in some), strict=True)
         for field, values in zip(fields, turned, strict=True):
             columns.setdefault(field, []).extend(values)
-    found = {}
+    found: dict[str, Counter[str]] = {}
     for field, column in columns.items():
-        # Most settings are one object in all rows.
-        if field not in _TOLD and len(set(map(id, column))) > 1:
-            found[field] = Counter(map(same_as, column))
+        # Most settings are one object in all rows, others few.
+        number = Counter(map(id, column))
+        if field in _TOLD or len(number) == 1:
+            continue
+        found[field] = Counter()
+        for one, value in dict(zip(map(id, column), column, strict=True)).items():
+            found[field][same_as(value)] += number[one]
     return found
 
 
@@ -113,6 +119,8 @@ def variant_names(
         has them, or else as most of its variants have them, are left out. No two names are equal.
     """
     families: dict[str, list[Mapping[str, Any]]] = {}
+    if any(stage in config for _, config in variants.values() for stage in _NONE):
+        variants = {key: (m, {**_NONE, **config}) for key, (m, config) in variants.items()}
     for method, config in variants.values():
         families.setdefault(method, []).append(config)
     # Counted once a method: thousands of search trials are named in no time.

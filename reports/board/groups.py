@@ -57,6 +57,8 @@ def _partners(estimates: Sequence[Estimate], place: int) -> dict[tuple[int, ...]
 
 def _of(estimate: Estimate, seeds: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The points ``[S]`` and image draws ``[S, B]`` of some of its seeds."""
+    if estimate.seeds == seeds:
+        return estimate.points, estimate.values
     rows = [estimate.seeds.index(s) for s in seeds]
     return estimate.points[rows], estimate.values[rows]
 
