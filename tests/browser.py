@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +81,31 @@ def _local(url: str) -> bool:
     return urlsplit(url).scheme in ("file", "data", "blob")
 
 
+def until(page: Any, script: str, seconds: float = 15) -> None:
+    """Wait until something is true in the page, which may be read again meanwhile.
+
+    The place of playwright's `wait_for_function`, which evaluates text from within the page once it
+    has to wait: the page's own policy refuses that.
+    """
+    end = time.monotonic() + seconds
+    why = ""
+    while time.monotonic() < end:
+        try:
+            if page.evaluate(script):
+                return
+            why = ""
+        except Exception as error:
+            why = f" ({error})"
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not true in {seconds:g} s: {script}{why}")
+
+
 def settle(page: Any) -> None:
     """Wait until the figures of the page that is shown are drawn."""
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.plot')]"
-        ".every((p) => p.offsetParent === null || p.classList.contains('drawn'))"
+    until(
+        page,
+        "[...document.querySelectorAll('.plot')]"
+        ".every((p) => p.offsetParent === null || p.classList.contains('drawn'))",
     )
 
 

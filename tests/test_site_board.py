@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from browser import Site, opened, settle
+from browser import Site, opened, settle, until
 
 from camsweep.reports.site.board import SHOWN, shares
 
@@ -88,7 +88,7 @@ def test_filters(chromium: Any, site: Site, ranked: list[dict[str, str]]) -> Non
         assert told(page) == f"1 of {total} variants shown"
         assert page.locator(VISIBLE).count() == 1
         page.get_by_role("button", name="Reset").click()
-        page.wait_for_function(f"document.querySelectorAll('{VISIBLE.split(':')[0]}').length > 0")
+        until(page, f"document.querySelectorAll('{VISIBLE.split(':')[0]}').length > 0")
         assert told(page) == f"{total} of {total} variants shown"
         page.locator("[data-filter=find]").fill("GRID cpn/fig7")
         wanted = [int(r["rank"]) for r in ranked if "grid" in r["variant"]]

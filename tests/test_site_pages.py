@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import synthetic_store as synthetic
-from browser import Site, opened, settle
+from browser import Site, opened, settle, until
 
 from camsweep.reports.build import Request, build
 from camsweep.reports.load import read_trials
@@ -127,9 +127,8 @@ def test_dark_by_the_system_and_by_the_switch(chromium: Any, site: Site) -> None
         assert light != dark
         assert page.locator("#ui-theme").get_attribute("aria-pressed") == "false"
         settle(page)
-        page.wait_for_function(
-            "getComputedStyle(document.querySelector('.plot .xtitle')).fill === 'rgb(27, 36, 48)'"
-        )
+        fill = "getComputedStyle(document.querySelector('.plot .xtitle')).fill"
+        until(page, f"{fill} === 'rgb(27, 36, 48)'")
         page.reload()
         assert ground(page) == light, "kept until the tab is closed"
     with opened(chromium, site.page) as page:

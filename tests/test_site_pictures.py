@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Site, drawn_pictures, opened
+from browser import Site, drawn_pictures, opened, until
 from PIL import Image
 
 FIELDS = "#ui-panels figure"
@@ -36,7 +36,8 @@ def expected(arrays: dict[str, Any], key: str, threshold: float, kind: str = "ma
 
 def panels(page: Any) -> dict[str, str]:
     """What stands under each variant, once the last change is drawn."""
-    page.wait_for_function("document.querySelectorAll('#ui-panels figure.variant').length > 0")
+    # No function of the page's own: its policy refuses to evaluate text, once one must wait.
+    page.locator("#ui-panels figure.variant").first.wait_for()
     page.wait_for_timeout(150)
     found = {}
     for figure in page.locator(FIELDS).all():
@@ -95,9 +96,7 @@ def test_variants_are_chosen_and_shown_side_by_side(chromium: Any, site: Site) -
         names = [name for name in panels(page) if re.match(r"\d+\.", name)]
         assert len(names) == page.locator("input[name=ui-variant]").count() == 2
         page.locator("input[name=ui-variant]").first.uncheck()
-        page.wait_for_function(
-            "document.querySelectorAll('#ui-panels figure.variant').length === 1"
-        )
+        until(page, "document.querySelectorAll('#ui-panels figure.variant').length === 1")
         assert list(panels(page)) == ["Image", "Ground truth", names[1]]
         places = [figure.bounding_box() for figure in page.locator(FIELDS).all()]
         assert len({round(box["y"]) for box in places}) == 1, "one row"

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic_store as synthetic
-from browser import opened
+from browser import opened, until
 
 from camsweep.reports.build import Request, gather, write_page
 from camsweep.reports.refreshing import refreshing
-
-
-def until(page: Any, condition: str) -> None:
-    """Wait until something is true in the page, which may be read again meanwhile."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        # The page's own policy forbids what playwright would wait with.
-        with suppress(Exception):
-            if page.evaluate(condition):
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"never true: {condition}")
 
 
 def test_the_page_reads_itself_again_where_its_reader_was(chromium: Any, tmp_path: Path) -> None:
@@ -39,12 +26,12 @@ def test_the_page_reads_itself_again_where_its_reader_was(chromium: Any, tmp_pat
         # What is written while the page is open is what is read: marked, to be told apart.
         text = file.read_text(encoding="utf-8").replace("</body>", "<i id='new'></i></body>")
         file.write_text(text, encoding="utf-8")
-        until(page, "document.getElementById('new') !== null")
-        until(page, f"Math.abs(scrollY - {place}) < 2")
+        until(page, "document.getElementById('new') !== null", 60)
+        until(page, f"Math.abs(scrollY - {place}) < 2", 60)
         assert page.evaluate("location.hash") == "#cpn"
         # The last page stays: nothing is marked any more once it was read.
         write_page(report, request)
-        until(page, "document.getElementById('new') === null")
+        until(page, "document.getElementById('new') === null", 60)
         page.evaluate("window.same = true")
         time.sleep(4)
         assert page.evaluate("window.same === true")
