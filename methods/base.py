@@ -49,6 +49,8 @@ class Batch:
         part: which images of the step's batch these are; None = all of them.
         regions: int64 [images of the whole batch], the largest superpixel id of each; None where
             ``part`` is None. Draws for the whole batch need it.
+        counts: int64 [images of the whole batch, K], what ``Task.counts`` gave of each; None where
+            ``part`` is None.
     """
 
     images: Tensor
@@ -58,6 +60,7 @@ class Batch:
     valid: Tensor | None = None
     part: Part | None = None
     regions: Tensor | None = None
+    counts: Tensor | None = None
     _output: Output | None = field(default=None, repr=False)
 
     def output(self, net: nn.Module) -> Output:

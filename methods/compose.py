@@ -6,6 +6,8 @@ SIPE's prototypes and consistency, can be added to any method by config.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,24 +15,32 @@ from torch import Tensor, nn
 from camsweep.methods.base import Batch, Method, Output
 from camsweep.methods.ipe import IpeConfig, attach, gsc_term, prototype_localize
 from camsweep.methods.pair import PairConfig, pair_terms
+from camsweep.methods.segment.config import SegmentConfig
+from camsweep.methods.task import Task
 
 
-class ComposedConfig(PairConfig, IpeConfig):
-    """The base of every method's config: all shared settings and those of the components."""
+class ComposedConfig(PairConfig, IpeConfig, SegmentConfig):
+    """The base of every method's config: all settings that the methods share.
+
+    Those of every trial, of the components, and of the stages after the maps.
+    """
 
 
-def build(method: Method, config: ComposedConfig, classes: int) -> nn.Module:
+def build(method: Method | Task, config: Any, classes: int) -> nn.Module:
     """The method's network with what the components need; classes counts the background."""
     net = method.build(config, classes)
-    attach(net, config)
+    if not isinstance(method, Task):  # which has no components
+        attach(net, config)
     return net
 
 
 def losses(
-    method: Method, net: nn.Module, batch: Batch, config: ComposedConfig, progress: float
+    method: Method | Task, net: nn.Module, batch: Batch, config: Any, progress: float
 ) -> dict[str, Tensor]:
     """The method's terms and those of its components; ``"loss"`` is the weighted total."""
     values = method.losses(net, batch, config, progress)
+    if isinstance(method, Task):
+        return values
     if config.pair and "pair" not in method.owns:
         added, found = pair_terms(net, batch, config, progress)
         values = {**values, **found, "loss": values["loss"] + added}

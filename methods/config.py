@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-Stage = Literal["pretrain", "train", "localize", "evaluate"]
+Stage = Literal["pretrain", "train", "localize", "affinity", "refine", "segment", "evaluate"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 _SWITCH = TypeAdapter(bool)
@@ -168,6 +168,21 @@ class TrialConfig(BaseModel):
         """The superpixels that the training needs, or None."""
         return None
 
+    @property
+    def needs_regions(self) -> bool:
+        """Whether training steps need the superpixels' ids."""
+        return self.superpixels() is not None
+
+    @property
+    def lr_factors(self) -> tuple[tuple[str, float], ...]:
+        """Rate factors by the beginning of a parameter's name (``methods.task``)."""
+        return ()
+
+    @property
+    def rescale(self) -> None:
+        """Methods resize by the long side alone (``methods.task``)."""
+        return
+
     def inactive(self) -> set[str]:
         """Names of the fields that cannot change the outcome under the other values."""
         names: set[str] = set()
@@ -200,6 +215,10 @@ class TrialConfig(BaseModel):
                 raise TypeError(f"{cls.__name__}.{name} was not declared with setting(...)")
             found[name] = extra["stage"]  # type: ignore[assignment]
         return found
+
+    def chain(self) -> tuple[Stage, ...]:
+        """The stages that this trial has, in order; each sees what those before it made."""
+        return ("pretrain", "train", "localize", "evaluate")
 
     def stages_now(self) -> dict[str, Stage]:
         """The stage of every field under this config's other values."""

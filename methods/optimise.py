@@ -48,7 +48,8 @@ def make_optimiser(net: nn.Module, config: TrialConfig) -> SGD:
             continue
         new = not name.startswith("backbone.")
         bias = name.endswith("bias")
-        rate = config.lr * (config.lr_new_factor if new else 1.0)
+        own = [factor for begin, factor in config.lr_factors if name.startswith(begin)]
+        rate = config.lr * (own[0] if own else config.lr_new_factor if new else 1.0)
         rate *= config.bias_lr_factor if bias else 1.0
         decay = config.weight_decay if config.bias_decay or not bias else 0.0
         groups.setdefault((rate, decay), []).append(parameter)

@@ -75,11 +75,11 @@ class _Draws:
         return torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state()
 
     def require_own(self) -> None:
-        """Refuse draws that were not ``dropout2d``'s."""
+        """Refuse draws that were not ``dropout2d``'s or ``dropout``'s."""
         if not torch.equal(self.now(), self.state):
             raise InputError(
-                "this method draws random numbers other than methods.parts.dropout2d's and those "
-                "of the batch's generator, which a team and gradient accumulation cannot share; "
+                "this method draws random numbers other than those of methods.parts and of the "
+                "batch's generator, which a team and gradient accumulation cannot share; "
                 "train it with one worker and a batch that fits"
             )
 
@@ -89,7 +89,7 @@ _DRAWS: ContextVar[_Draws | None] = ContextVar("draws", default=None)
 
 @contextmanager
 def drawing_for(part: Part | None, device: torch.device) -> Iterator[None]:
-    """``dropout2d`` in the block draws as it would for the whole batch; None leaves it as it is.
+    """The dropouts in the block draw as they would for the whole batch; None leaves them as is.
 
     Raises:
         InputError: something else drew from torch's global generators. Its draws would depend on
@@ -142,15 +142,49 @@ def dropout2d(x: Tensor, share: float, training: bool) -> Tensor:
     draws = _DRAWS.get()
     if draws is None or not training or not 0 < share < 1:
         return functional.dropout2d(x, share, training)
+    return x * _own_noise(draws, x, x.shape[1:2], share)[:, :, None, None]
+
+
+def dropout(x: Tensor, share: float, training: bool) -> Tensor:
+    """Set single values to 0, with the same draws for an image in whatever part it is.
+
+    On CPUs with torch's own draws; on GPUs torch draws inside a kernel whose numbers depend on how
+    large ``x`` is, so they are drawn here, whole batch or not.
+
+    Args:
+        x: [N, C, H, W]; N as in ``dropout2d``.
+        share: of the values, 0..1.
+        training: False returns ``x``.
+
+    Raises:
+        InputError: see ``drawing_for``.
+    """
+    draws = _DRAWS.get()
+    if not training or not 0 < share < 1 or (draws is None and x.device.type == "cpu"):
+        return functional.dropout(x, share, training)
+    if draws is None:
+        return x * torch.empty_like(x).bernoulli_(1 - share).div_(1 - share)
+    return x * _own_noise(draws, x, x.shape[1:], share)
+
+
+def _own_noise(draws: _Draws, x: Tensor, each: torch.Size, share: float) -> Tensor:
+    """0 or 1 / (1 - share), drawn for the whole batch: the rows of ``x``, of size ``each``."""
     part, inner = draws.part, draws.rows_an_image
     views, rest = divmod(x.shape[0], part.count * inner)
     if rest:
         raise ValueError(f"{x.shape[0]} rows are no views of {part.count} images of {inner} rows")
     draws.require_own()  # a draw as large as the part would shift these by part
-    # As torch does it inside, bit for bit, but for the rows of the other parts.
-    noise = torch.empty(views * part.whole * inner, x.shape[1], dtype=x.dtype, device=x.device)
+    # As torch does it inside, bit for bit, but for the rows of the other parts. It draws in the
+    # order of memory.
+    last = len(each) == 3 and x.is_contiguous(memory_format=torch.channels_last)
+    noise = torch.empty(
+        (views * part.whole * inner, *each),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last if last else torch.contiguous_format,
+    )
     noise.bernoulli_(1 - share).div_(1 - share)
-    whole = noise.unflatten(0, (views, part.whole, inner))
+    whole: Tensor = noise.unflatten(0, (views, part.whole, inner))
     own = whole[:, part.start : part.start + part.count].flatten(0, 2)
     draws.state = draws.now()
-    return x * own[:, :, None, None]
+    return own

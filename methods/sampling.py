@@ -39,6 +39,8 @@ class TrainingSet:
         self.settings = Augment(
             crop=config.crop,
             resize=resize,
+            rescale=config.rescale,
+            rescale_step=getattr(config, "rescale_step", 0.0),
             flip=config.flip,
             jitter=config.jitter,
             gain=config.gain,
@@ -89,7 +91,8 @@ class TrainingSet:
         if self.superpixels is None:
             regions = drawn.valid()
         else:
-            regions = move_labels(self.superpixels[index], drawn)
+            moved = getattr(self.superpixels, "moved", None)  # of regions that are made of a crop
+            regions = moved(index, drawn) if moved else move_labels(self.superpixels[index], drawn)
         image = move_image(picture, drawn, self.settings)
         return image, torch.as_tensor(self.reader.labels[index]), regions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from camsweep.methods.base import Batch, Method
 from camsweep.methods.exact import WholeBatchGradients
 from camsweep.methods.parts import Part, drawing_for
 from camsweep.methods.sampling import step_generator, step_seed
+from camsweep.methods.task import Task
 from camsweep.methods.team import Team
 
 
@@ -22,7 +23,7 @@ from camsweep.methods.team import Team
 class StepRun:
     """What stays the same from step to step."""
 
-    method: Method
+    method: Method | Task
     config: Any
     net: nn.Module
     optimiser: torch.optim.SGD
@@ -43,28 +44,38 @@ class StepRun:
         return self.team.world > 1 and len(self.parts) == 1 and self.device.type == "cpu"
 
 
-def tell_damaged(run: StepRun, given: list[Tensor]) -> Tensor | None:
+class Whole(NamedTuple):
+    """What the parts of a batch know of all its images, where it was divided; see ``Batch``."""
+
+    regions: Tensor | None = None
+    counts: Tensor | None = None
+
+
+def tell_damaged(run: StepRun, given: list[Tensor]) -> Whole:
     """Tell which samples were damaged, on any rank.
 
     Returns:
-        The largest region id of each image of the whole batch, int64, where it was divided.
+        Facts of the images of the whole batch.
     """
     _, _, ids, damaged = given
-    regions = None
+    whole = Whole()
     if run.divided:
-        facts = torch.stack([damaged, ids.flatten(1).amax(1).long()], 1)
-        damaged, regions = run.team.gather(facts).unbind(1)
+        count = getattr(run.method, "counts", None)
+        own = ids.new_zeros(len(ids), 0) if count is None else count(ids, run.config)
+        largest = ids.flatten(1).amax(1, keepdim=True).long()
+        facts = run.team.gather(torch.cat([damaged[:, None], largest, own.long()], 1))
+        damaged, whole = facts[:, 0], Whole(facts[:, 1], None if count is None else facts[:, 2:])
     if run.on_damaged is not None:
         with run.team.together():
             for index in damaged[damaged >= 0].tolist() if run.team.rank == 0 else []:
                 run.on_damaged(index)
-    return regions
+    return whole
 
 
 def gradients(
     run: StepRun,
     given: list[Tensor],
-    regions: Tensor | None,
+    whole: Whole,
     when: tuple[int, int],
     progress: float,
 ) -> dict[str, Tensor]:
@@ -73,7 +84,7 @@ def gradients(
     Args:
         run: the training.
         given: images, labels, ids of superpixels and damaged samples of the parts.
-        regions: see ``Batch``.
+        whole: facts of all images of the batch.
         when: epoch and step.
         progress: share of the training that is done.
 
@@ -84,7 +95,7 @@ def gradients(
     for part in run.parts:
         exact = WholeBatchGradients(run.team, part) if run.exact else None
         with run.team.together(), exact or nullcontext():
-            batch = _batch(run, given, regions, when, part)
+            batch = _batch(run, given, whole, when, part)
             terms = _losses(run, batch, when, progress)
             if run.divided:
                 terms = {name: value * part.share for name, value in terms.items()}
@@ -103,22 +114,23 @@ def gradients(
 def _batch(
     run: StepRun,
     given: list[Tensor],
-    regions: Tensor | None,
+    whole: Whole,
     when: tuple[int, int],
     part: Part,
 ) -> Batch:
     """A part of what this process holds of a step, on the device."""
     first, device = part.start - run.parts[0].start, run.device
-    images, labels, ids = (whole[first : first + part.count] for whole in given[:3])
+    images, labels, ids = (held[first : first + part.count] for held in given[:3])
     ids = ids.to(device, non_blocking=True)
     return Batch(
         images.to(device, non_blocking=True, memory_format=torch.channels_last),
         labels.to(device, non_blocking=True),
-        None if run.config.superpixels() is None else ids,
+        ids if run.config.needs_regions else None,
         step_generator(run.config.seed, *when),
         ids > 0,
         part if run.divided else None,
-        regions,
+        whole.regions,
+        whole.counts,
     )
 
 

@@ -28,6 +28,7 @@ from camsweep.methods.optimise import cycle_progress, make_optimiser, poly_facto
 from camsweep.methods.parts import divide
 from camsweep.methods.sampling import TrainingSet, collate
 from camsweep.methods.steps import StepRun, added, gradients, tell_damaged
+from camsweep.methods.task import Task
 from camsweep.methods.team import SOLO, Team, check_team
 from camsweep.methods.weights import load_into
 from camsweep.shards.epochs import EpochBatches, counted
@@ -58,7 +59,7 @@ class TrainingDiverged(Exception):  # noqa: N818
 
 
 def build_net(
-    method: Method,
+    method: Method | Task,
     config: Any,
     classes: int,
     init_state: dict[str, Tensor] | None,
@@ -84,7 +85,17 @@ def build_net(
     return freeze_batch_norm(net)
 
 
-def load_net(method: Method, config: Any, classes: int, state: dict[str, Tensor]) -> nn.Module:
+def _check_statistics(net: nn.Module, accumulation: int) -> None:
+    if accumulation > 1 and getattr(net, "batch_statistics", False):
+        raise InputError(
+            "this network's batch norm needs whole batches, which do not fit in memory; set a "
+            "smaller batch or crop, or let more workers share a batch"
+        )
+
+
+def load_net(
+    method: Method | Task, config: Any, classes: int, state: dict[str, Tensor]
+) -> nn.Module:
     """The network with the weights that ``train`` returned, in eval mode."""
     net = build_net(method, config, classes, None)
     net.load_state_dict(state)
@@ -92,7 +103,7 @@ def load_net(method: Method, config: Any, classes: int, state: dict[str, Tensor]
 
 
 def train(
-    method: Method,
+    method: Method | Task,
     config: Any,
     reader: Any,
     superpixels: Any,
@@ -116,10 +127,11 @@ def train(
     they need where rank 0 has it, is never called there. An error on one rank is raised on all.
 
     Args:
-        method: whose losses are minimised, with those of the components in its config.
-        config: the trial's settings.
+        method: whose losses are minimised, with those of the components in its config; or a task
+            of a later stage.
+        config: the trial's settings; of a task, its ``TaskSettings``.
         reader: ``camsweep.shards.reader.SplitReader`` of the training split.
-        superpixels: its ``SuperpixelReader``; needed if ``config.superpixels()`` is not None.
+        superpixels: its ``SuperpixelReader``; needed if ``config.needs_regions``.
         init_state: pretrained weights of the backbone or the whole network, or None.
         device: where to train.
         checkpoint: where the state goes after each epoch, and in between; None keeps none.
@@ -141,7 +153,8 @@ def train(
 
     Raises:
         InputError: the split has fewer samples than a batch, the batch is no multiple of the team,
-            the weights do not fit, or the method makes draws that parts of a batch cannot share.
+            the weights do not fit, the method makes draws that parts of a batch cannot share, or
+            a network with batch statistics is to compute a batch in parts.
         DamagedSample: a sample can't be read and ``on_damaged`` is None.
         TrainingDiverged: a loss or weight became NaN or infinite.
     """
@@ -152,6 +165,7 @@ def train(
     try:
         with team.together():
             net = build_net(method, config, len(reader.manifest.classes), init_state)
+            _check_statistics(net, accumulation)
             net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             optimiser = make_optimiser(net, config)
             saved = checkpoint.load() if checkpoint else None
@@ -196,7 +210,7 @@ def train(
 
 def _checked(config: Any, reader: Any, superpixels: Any, team: Team) -> tuple[Any, EpochBatches]:
     """The superpixels, if they matter, and this process's share of the batches."""
-    if config.superpixels() is None:
+    if not config.needs_regions:
         superpixels = None
     elif superpixels is None:
         raise ValueError("this config trains on superpixels, none were given")
@@ -213,7 +227,8 @@ def _run_epoch(
     run: StepRun, made: Iterable[list[Tensor]], epoch: int, part: EpochPart, saver: Saver
 ) -> None:
     """Make the epoch's steps that ``part`` does not hold yet, and add them to it."""
-    freeze_batch_norm(run.net.train())
+    if not getattr(run.net.train(), "batch_statistics", False):
+        freeze_batch_norm(run.net)
     config, optimiser, team = run.config, run.optimiser, run.team
     total = run.steps * config.epochs
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -221,12 +236,12 @@ def _run_epoch(
     left = run.steps - part.steps
     for given in team.in_step(counted(made, left, f"epoch {epoch}: steps")):
         step = part.steps
-        regions = tell_damaged(run, given)
+        whole = tell_damaged(run, given)
         done = epoch * run.steps + step
         within, length = cycle_progress(done, total, config.cycles)
         set_rate(optimiser, poly_factor(within, length, config.poly_power))
         optimiser.zero_grad(set_to_none=True)
-        terms = gradients(run, given, regions, (epoch, step), done / total)
+        terms = gradients(run, given, whole, (epoch, step), done / total)
         terms = added(team, terms, parameters)
         for name, value in terms.items():
             sums = part.sums.setdefault(name, torch.zeros_like(value))

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from camsweep.methods.config import TrialConfig
+from camsweep.methods.pretrained.match import build_empty, refuse
 from camsweep.methods.weights import Known, check_known, examine_weights
+from camsweep.platform.lessons import Lesson
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import Manifest, load_manifest
 from camsweep.shards.node.space import BUDGET_GB, BUDGET_VARIABLE
@@ -20,6 +22,7 @@ from camsweep.shards.places.cache import (
     limit,
 )
 from camsweep.sweeps.plan import Plan, PlannedTrial
+from camsweep.sweeps.resolve import ROLES, weights_for
 
 
 def check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
@@ -29,7 +32,7 @@ def check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
         InputError: it does not.
     """
     for trial in plan.trials:
-        for key in ("train_split", "eval_split"):
+        for key in split_keys(trial):
             split = getattr(trial.config, key)
             if split not in manifest.splits:
                 names = ", ".join(manifest.splits)
@@ -40,6 +43,32 @@ def check_splits(plan: Plan, manifest: Manifest, data: Place) -> None:
                 f"{data}: split '{trial.config.train_split}' has {count} images, less than a batch "
                 f"of {trial.config.batch}; --set batch={count} or less"
             )
+        for role, batch in _later_batches(trial).items():
+            if batch > count:
+                raise InputError(
+                    f"{data}: split '{trial.config.train_split}' has {count} images, less than a "
+                    f"batch of {batch}; --set {role}_batch={count} or less"
+                )
+
+
+def split_keys(trial: PlannedTrial) -> tuple[str, ...]:
+    """Settings that name the splits a trial reads; all but the first are evaluated."""
+    later = ("segment_split",) if "segment" in trial.stages else ()
+    return ("train_split", "eval_split", *later)
+
+
+def _later_batches(trial: PlannedTrial) -> dict[str, int]:
+    """Images a step of the trainings after the maps, by their stage."""
+    if not {"affinity", "segment"} & trial.stages.keys():
+        return {}
+    from camsweep.platform.chain.lessons import AffinityLesson, SegmentLesson
+
+    lessons: dict[str, Lesson] = {"affinity": AffinityLesson(), "segment": SegmentLesson()}
+    return {
+        stage: lesson.learner(trial.config, 1)[1].batch
+        for stage, lesson in lessons.items()
+        if stage in trial.stages
+    }
 
 
 def check_reading(trials: Iterable[PlannedTrial], data: Place) -> None:
@@ -52,8 +81,9 @@ def check_reading(trials: Iterable[PlannedTrial], data: Place) -> None:
     limit(DAYS_VARIABLE, CACHE_DAYS)
     limit(BUDGET_VARIABLE, BUDGET_GB)
     manifest = load_manifest(data)
+    trials = list(trials)
     configs = [trial.config for trial in trials]
-    evaluated = {config.eval_split for config in configs}
+    evaluated = {getattr(trial.config, key) for trial in trials for key in split_keys(trial)[1:]}
     for split in sorted(evaluated | {config.train_split for config in configs}):
         index = load_index(data, manifest, split)
         masks = index.members.get("mask.png")
@@ -62,7 +92,7 @@ def check_reading(trials: Iterable[PlannedTrial], data: Place) -> None:
             key = index.keys[bare[0] if bare else 0]
             raise InputError(
                 f"{data}: image {key} of split '{split}' has no mask; evaluate on a split with "
-                "masks (--set eval_split=…)"
+                "masks (--set eval_split=…, or segment_split=…)"
             )
 
 
@@ -95,6 +125,32 @@ def check_weights(plan: Plan, weights: Mapping[str, str], classes: int) -> None:
         holds = check_known(known[name], config, classes)
         if config.epochs == 0 and holds == "backbone":
             raise InputError(f"{source}: is a backbone only; epochs: 0 needs a whole network")
-    for name in sorted(weights.keys() - known.keys()):
+        for role in ROLES:
+            if role in trial.stages:
+                _check_role(config, role, weights, known)
+    used = {weights[name] for name in known}
+    for name in sorted(name for name in weights if weights[name] not in used):
         which = f"backbone {name}" if name else "weights"
         raise InputError(f"--weights {weights[name]}: no trial here starts from {which}")
+
+
+def _check_role(
+    config: TrialConfig, role: str, weights: Mapping[str, str], known: dict[str, Known]
+) -> None:
+    """A later stage's network finds the weights of its backbone."""
+    network = getattr(config, f"{role}_network")
+    path = weights_for(config, weights, role)
+    if path is None:
+        raise InputError(
+            f"--weights: the stage '{role}' starts from pretrained weights of {network}; give "
+            f"--weights {network}=FILE, or {role}=FILE for that stage alone"
+        )
+    name = next(n for n, file in weights.items() if file == path)
+    if name not in known:
+        known[name] = examine_weights(Path(path), f"--weights {path}")
+    if known[name].kind.whole:
+        raise InputError(
+            f"--weights {path}: holds {known[name].title}; the stage '{role}' starts from a "
+            f"backbone, give --weights {role}=FILE"
+        )
+    refuse(build_empty(network), known[name])

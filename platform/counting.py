@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camsweep.methods.base import Method
-from camsweep.methods.inference import groups_of, localize
+from camsweep.methods.inference import Maps, groups_of, localize
 from camsweep.methods.metrics import Counts, ThresholdCounts, threshold_values
 from camsweep.methods.team import Team
 from camsweep.shards.epochs import evaluation_share
@@ -81,18 +81,35 @@ def count_share(
     skip_damaged: bool,
     workers: int,
     team: Team,
+    *,
+    groups: list[list[int]] | None = None,
+    on_maps: Callable[[int, Maps], None] | None = None,
 ) -> list[Share]:
     """Count this process's images; an error on one rank is raised on all.
+
+    Args:
+        method: whose maps are made.
+        net: the trained network.
+        reader: the split, with masks.
+        config: the trial's settings.
+        device: where the network runs.
+        on_image: called with the index of each image that is done.
+        skip_damaged: leave out images that can't be read.
+        workers: threads that read ahead.
+        team: the processes that share the images.
+        groups: this process's images, of ``groups_of``; None deals them out here.
+        on_maps: called with the index and the maps of each image.
 
     Returns:
         On rank 0 the counts of every rank, nothing on the others.
     """
     with team.together():
-        groups = None
-        if team.world > 1:
+        if groups is None and team.world > 1:
             every = groups_of(reader.sizes, config.max_side)
             groups = [every[i] for i in evaluation_share(len(every), team.rank, team.world)]
-        share = _count(method, net, reader, config, device, on_image, skip_damaged, workers, groups)
+        share = _count(
+            method, net, reader, config, device, on_image, skip_damaged, workers, groups, on_maps
+        )
     return team.collect(share)
 
 
@@ -106,6 +123,7 @@ def _count(
     skip_damaged: bool,
     workers: int,
     groups: list[list[int]] | None,
+    on_maps: Callable[[int, Maps], None] | None,
 ) -> Share:
     thresholds = threshold_values(*config.thresholds)
     classes = len(reader.manifest.classes)
@@ -122,6 +140,8 @@ def _count(
                 f"{reader.place}: image {reader.keys[index]} of split '{reader.split}' has no "
                 "mask; evaluate on a split with masks"
             )
+        if on_maps is not None:
+            on_maps(index, maps)
         present = (np.flatnonzero(np.asarray(reader.labels[index])) + 1).tolist()
         uniform.add(np.broadcast_to(np.float32(1), (len(present), *mask.shape)), mask, present)
         for name, scales in maps.items():

@@ -48,6 +48,11 @@ class Evaluation:
     keys: list[str]
     pictures: dict[str, Tensor]
 
+    @property
+    def estimated(self) -> bool:
+        """Whether the headline is the argmax with the maps' own background."""
+        return self.headline == ESTIMATED
+
     def metrics(self) -> dict[str, float]:
         """Metrics as fractions 0..1, each at its own best threshold where that is not said."""
         counts = self.curves[self.headline, "all"][self.best]
@@ -58,7 +63,7 @@ class Evaluation:
             "foreground_iou": float(np.nanmean(by_class[1:])),
             "miou_floor": self.floor,
         }
-        if self.headline != ESTIMATED:
+        if not self.estimated:
             values["threshold"] = round(float(self.thresholds[self.best]), 6)
         for (name, scale), curve in self.curves.items():
             if scale == "all":

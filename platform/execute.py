@@ -12,7 +12,7 @@ from rich.console import Console
 
 from camsweep.methods.team import check_team
 from camsweep.platform.attempts import Job, make_jobs, run_job
-from camsweep.platform.checks import check_reading
+from camsweep.platform.checks import check_reading, split_keys
 from camsweep.platform.ledger import ledger
 from camsweep.platform.monitor import Monitor
 from camsweep.platform.prepare import Prepared, grounds, with_other_sweeps
@@ -135,7 +135,7 @@ def execute(
 def _check_data(prepared: Prepared, plan: Plan, console: Console) -> None:
     trials = [*plan.to_run, *map(sample_trial, grounds(plan))]
     check_reading(trials, prepared.data)
-    splits = {getattr(t.config, k) for t in trials for k in ("train_split", "eval_split")}
+    splits = {getattr(t.config, k) for t in trials for k in split_keys(t)}
     lenient = prepared.context.skip_damaged
     for problem in check_digests(prepared.data, sorted(splits), raise_=not lenient):
         console.print(f"damaged: {problem}", markup=False, highlight=False, soft_wrap=True)

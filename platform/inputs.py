@@ -14,6 +14,7 @@ from camsweep.shards.errors import InputError
 from camsweep.shards.reader import SplitReader
 from camsweep.shards.superpixels import SuperpixelReader, open_superpixels
 from camsweep.sweeps.plan import PlannedTrial
+from camsweep.sweeps.resolve import weights_for
 
 #: Trials that start together wait for the one that pretrains, so it may use a second core. Fixed,
 #: as the number of threads decides how sums are rounded.
@@ -48,19 +49,37 @@ def superpixels_for(
 
 
 def pretrained_for(
-    trial: PlannedTrial, context: RunContext, report: Report
+    trial: PlannedTrial, context: RunContext, report: Report, role: str = ""
 ) -> tuple[Tensors | None, float]:
-    """The backbone's first weights and the seconds they took, or None for random ones."""
+    """A network's first weights and the seconds they took, or None for random ones.
+
+    Args:
+        trial: whose network.
+        context: where the files are.
+        report: is told where a pretraining stands.
+        role: of the network, `sweeps.resolve.ROLES`; "" is the method's own.
+
+    Raises:
+        InputError: the file is missing or has changed.
+    """
     config = trial.config
     if config.pretrain == "none":
         return None, 0.0
     if config.pretrain == "weights":
-        path = context.weights.get(config.backbone, context.weights.get(""))
+        path = weights_for(config, context.weights, role)
         if path is None:
             raise InputError("pretrain: weights needs a weights file; give --weights FILE")
-        if file_sha256(Path(path)) != config.weights_sha256:
+        known = getattr(config, f"{role}_weights_sha256" if role else "weights_sha256")
+        if file_sha256(Path(path)) != known:
             raise InputError(f"--weights {path}: changed since the run was started")
         return read_weights(Path(path)), 0.0
+    return _embedded(trial, context, report)
+
+
+def _embedded(
+    trial: PlannedTrial, context: RunContext, report: Report
+) -> tuple[Tensors | None, float]:
+    config = trial.config
 
     def compute() -> Computed:
         clock = time.perf_counter()

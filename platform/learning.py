@@ -1,18 +1,19 @@
-"""The training stage of a trial: found in the store, or made, alone or by a team."""
+"""A training of a trial: found in the store, or made, alone or by a team."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
-from camsweep.methods.base import load_method
 from camsweep.methods.team import Team
-from camsweep.methods.training import EpochLog, train
+from camsweep.methods.training import EpochLog, load_net, train
 from camsweep.platform.context import Progress, Report, RunContext
 from camsweep.platform.failures import gpu_out_of_memory
 from camsweep.platform.inputs import waiting
+from camsweep.platform.lessons import Lesson, MethodLesson
 from camsweep.platform.orders import TrainOrder, ordered, release_memory
 from camsweep.platform.stages import (
     WEIGHTS,
@@ -28,7 +29,6 @@ from camsweep.platform.stages import (
     write_skipped,
 )
 from camsweep.shards.reader import SplitReader
-from camsweep.shards.superpixels import SuperpixelReader
 from camsweep.sweeps.plan import PlannedTrial
 from camsweep.sweeps.results import artefact_name
 
@@ -41,21 +41,23 @@ class Training:
         trial: whose training.
         context: where to read and write.
         reader: of the training split.
-        superpixels: of the split, where the method needs them.
+        regions: of the split, where the training learns from them: superpixels, or labels.
         pretrained: the first weights, or None.
         report: is told where the training stands.
         team: the processes that divide each step.
         on_net: see ``methods.training.train``.
+        lesson: which of the trial's trainings it is.
     """
 
     trial: PlannedTrial
     context: RunContext
     reader: SplitReader
-    superpixels: SuperpixelReader | None
+    regions: Any
     pretrained: Tensors | None
     report: Report
     team: Team
     on_net: Callable[[int, nn.Module], None] | None = None
+    lesson: Lesson = field(default_factory=MethodLesson)
 
     def compute(self, folder: str) -> Computed:
         """Train from the last checkpoint in the folder, if any.
@@ -63,7 +65,8 @@ class Training:
         Where a GPU's memory does not suffice, once more with the smallest parts there are: a step
         is then computed an image at a time, with the same result.
         """
-        images = self.trial.config.batch // self.team.world
+        _, settings = self.lesson.learner(self.trial.config, len(self.reader))
+        images = settings.batch // self.team.world
         try:
             return self._trained(folder, 1)
         except Exception as error:
@@ -75,12 +78,13 @@ class Training:
     def _trained(self, folder: str, accumulation: int) -> Computed:
         """Train from the last checkpoint, if any, and keep the journal of epochs beside it."""
         trial, context, reader = self.trial, self.context, self.reader
-        config, store = trial.config, context.store
+        store, stage = context.store, self.lesson.stage
+        learner, settings = self.lesson.learner(trial.config, len(reader))
         epochs = read_journal(store, folder)
         skipped = read_skipped(store, folder)
-        phase = "train" if accumulation == 1 else "train in parts"
+        phase = stage if accumulation == 1 else f"{stage} in parts"
         if accumulation > 1:
-            self.report(Progress(trial.id, phase, len(epochs), config.epochs))
+            self.report(Progress(trial.id, phase, len(epochs), settings.epochs))
 
         def on_epoch(log: EpochLog) -> None:
             # The journal is written before the checkpoint: an epoch can come again after a crash.
@@ -94,10 +98,10 @@ class Training:
                     trial.id,
                     phase,
                     done,
-                    config.epochs,
+                    settings.epochs,
                     loss,
                     speed,
-                    losses=log.losses,
+                    losses={self.lesson.prefix + name: v for name, v in log.losses.items()},
                     lr=log.lr,
                 )
             )
@@ -109,12 +113,13 @@ class Training:
                 # At once: weights must never be there without their list.
                 write_skipped(store, folder, skipped)
 
-        with ordered(self.team, TrainOrder(trial, context, self.pretrained, accumulation)):
+        order = TrainOrder(trial, context, self.pretrained, accumulation, self.lesson)
+        with ordered(self.team, order):
             weights = train(
-                load_method(config.method),
-                config,
+                learner,
+                settings,
                 reader,
-                self.superpixels,
+                self.regions,
                 self.pretrained,
                 device=context.device,
                 checkpoint=StoredCheckpoint(store, folder),
@@ -126,6 +131,11 @@ class Training:
                 team=self.team,
                 accumulation=accumulation,
             )
+        finish = getattr(learner, "finish", None)
+        if finish is not None:
+            net = load_net(learner, settings, len(reader.manifest.classes), weights)
+            finish(net.to(context.device), reader, settings, context.device)
+            weights = {name: value.detach().cpu() for name, value in net.state_dict().items()}
         seconds = sum(log.seconds for log in epochs)
         return Computed(weights, seconds, epochs, self.team.world, accumulation)
 

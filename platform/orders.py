@@ -11,6 +11,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from camsweep.methods.team import Team, TeamLost
 from camsweep.methods.training import load_net, train
 from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.counting import count_share
-from camsweep.platform.inputs import superpixels_for
+from camsweep.platform.lessons import Lesson
 from camsweep.shards.reader import open_split
 from camsweep.sweeps.plan import PlannedTrial
 
@@ -28,25 +29,46 @@ from camsweep.sweeps.plan import PlannedTrial
 Work = Callable[[], object]
 
 
+class Order(Protocol):
+    """What rank 0 tells the others to do; it is pickled."""
+
+    @property
+    def context(self) -> RunContext:
+        """Where to read and write."""
+
+    def prepare(self, team: Team) -> Work:
+        """Open what the work needs; errors here are raised on all ranks before it begins."""
+
+
 @dataclass(frozen=True)
 class TrainOrder:
-    """Train with rank 0, see ``methods.training.train``."""
+    """Train with rank 0, see ``methods.training.train``.
+
+    Attributes:
+        trial: whose training.
+        context: where to read and write.
+        init_state: the first weights, or None.
+        accumulation: see ``methods.training.train``.
+        lesson: which of the trial's trainings.
+    """
 
     trial: PlannedTrial
     context: RunContext
     init_state: dict[str, Tensor] | None
     accumulation: int
+    lesson: Lesson
 
     def prepare(self, team: Team) -> Work:
         """Open the data. What this rank computes is its part of rank 0's training."""
         config, context = self.trial.config, self.context
         reader = open_split(context.data, config.train_split, strict=not context.skip_damaged)
-        superpixels = superpixels_for(self.trial, context, reader, _unheard)
+        learner, settings = self.lesson.learner(config, len(reader))
+        regions = self.lesson.regions(self.trial, context, reader, _unheard)
         return lambda: train(
-            load_method(config.method),
-            config,
+            learner,
+            settings,
             reader,
-            superpixels,
+            regions,
             self.init_state,
             device=context.device,
             on_damaged=_unheard if context.skip_damaged else None,
@@ -82,9 +104,6 @@ class EvaluateOrder:
             context.workers,
             team,
         )
-
-
-Order = TrainOrder | EvaluateOrder
 
 
 def _unheard(what: Progress | int) -> None:

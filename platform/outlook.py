@@ -141,5 +141,5 @@ def _stages_cached(plan: Plan, history: pa.Table) -> dict[str, int]:
     counts = {}
     for stage in STAGES:
         there = {row.get(f"stage.{stage}") for row in rows}
-        counts[stage] = len(there & {trial.stages[stage] for trial in plan.trials})
+        counts[stage] = len(there & {trial.stages.get(stage) for trial in plan.trials} - {None})
     return counts

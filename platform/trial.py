@@ -1,9 +1,11 @@
 """One trial from start to end, without Ray: in a notebook, a debugger or a Ray worker.
 
     pretrain -> train -> localize -> evaluate
+    pretrain -> train -> localize -> (affinity ->) refine (-> segment) -> evaluate
 
 A trial is a pure function of its config and data. What its stages compute is kept in the store by
-stage id; localize and evaluate are one pass over the images (platform.evaluation).
+stage id; where nothing is refined, localize and evaluate are one pass over the images
+(platform.evaluation), else the maps are stored and followed (platform.chain).
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from camsweep.methods import compose
+from camsweep.methods.backbones import without_storage
 from camsweep.methods.base import load_method
 from camsweep.methods.team import SOLO, Team
 from camsweep.methods.training import EpochLog, load_net
@@ -28,7 +32,7 @@ from camsweep.platform.learning import Training, trained
 from camsweep.platform.memory import peak_bytes, reset_peak
 from camsweep.platform.orders import EvaluateOrder, ordered
 from camsweep.platform.provenance import hardware
-from camsweep.platform.stages import write_tensors
+from camsweep.platform.stages import Tensors, write_tensors
 from camsweep.shards.reader import open_split
 from camsweep.sweeps.identity import recipe_text
 from camsweep.sweeps.plan import PlannedTrial
@@ -67,7 +71,7 @@ def run_trial(
     device = context.device
     torch.set_num_threads(context.threads)
     reset_peak(device)
-    config, method = trial.config, load_method(trial.config.method)
+    config = trial.config
     strict = not context.skip_damaged
     train_reader = open_split(context.data, config.train_split, strict=strict)
     superpixels = superpixels_for(trial, context, train_reader, report)
@@ -76,44 +80,38 @@ def run_trial(
         Training(trial, context, train_reader, superpixels, pretrained, report, team, on_net)
     )
     skipped = list(result.skipped)
-    eval_reader = open_split(context.data, config.eval_split, strict=strict)
-    net = load_net(method, config, len(eval_reader.manifest.classes), result.tensors)
-    clock = time.perf_counter()
-    count, seen = len(eval_reader), 0
+    classes = train_reader.manifest.classes
+    seconds = {"pretrain": pretrain_seconds, "train": result.seconds}
+    journal = list(result.epochs)
+    found: Found
+    if "refine" in trial.stages:
+        # Where a trial has none of it, none of it is imported.
+        from camsweep.platform.chain.links import Links
+        from camsweep.platform.chain.running import follow_chain
 
-    def on_image(index: int) -> None:
-        nonlocal seen
-        before, seen = seen, min(seen + team.world, count)  # the others do about as many
-        if seen // 50 > before // 50:
-            report(Progress(trial.id, "evaluate", seen, count))
-
-    skip, loaders = context.skip_damaged, context.workers
-    with ordered(team, EvaluateOrder(trial, context, result.tensors)):
-        shares = count_share(
-            method, net, eval_reader, config, device, on_image, skip, loaders, team
-        )
-    # Not in the block: the others have done their part, and need not end with what fails here.
-    found = summed(shares, eval_reader, config)
-    skipped += [f"{config.eval_split}/{eval_reader.keys[i]}" for i in damaged_of(shares)]
-    seconds = {
-        "pretrain": pretrain_seconds,
-        "train": result.seconds,
-        "evaluate": time.perf_counter() - clock,
-    }
+        end = follow_chain(Links(trial, context), result.tensors, team, report, epochs=len(journal))
+        found, damaged = end, end.skipped
+        journal += end.journal
+        seconds |= end.seconds
+    else:
+        clock = time.perf_counter()
+        found, damaged = _evaluated(trial, context, result.tensors, team, report)
+        seconds["evaluate"] = time.perf_counter() - clock
+    skipped += damaged
     row = {
         **_about(trial, context, started),
         "status": "done",
         "attempts": attempt,
         "workers": result.workers,
         "accumulation": result.accumulation,
-        "classes": list(eval_reader.manifest.classes),
+        "classes": list(classes),
         "train_images": len(train_reader) - len(result.skipped),
         "eval_images": len(found.keys),
         "skipped": list(dict.fromkeys(skipped)),
         "train_seconds": result.seconds,
         "images_per_second": config.epochs * len(train_reader) / max(result.seconds, 1e-9),
         "peak_memory_bytes": peak_bytes(device),
-        "parameters": sum(p.numel() for p in net.parameters()),
+        "parameters": _parameters(trial, len(classes)),
         "finished": datetime.now(UTC),
         **{f"seconds.{name}": value for name, value in seconds.items()},
         **{f"metric.{name}": value for name, value in found.metrics().items()},
@@ -122,9 +120,68 @@ def run_trial(
         made = superpixels.segments[superpixels.segments > 0]  # none where an image was damaged
         row["metric.segments_mean"] = float(made.mean())
     # Whoever lost the trial's lease while it waited for the others learns of it here.
-    report(Progress(trial.id, "evaluate", count, count))
-    _write(trial, context, row, found, result.epochs)
+    report(Progress(trial.id, "evaluate", len(found.keys), len(found.keys)))
+    _write(trial, context, row, found, journal)
     return row
+
+
+class Found(Protocol):
+    """What a trial's evaluation gave: `Evaluation`, or the end of a chain."""
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the images that were evaluated."""
+
+    @property
+    def pictures(self) -> dict[str, Tensor]:
+        """For the picture grids, see `Evaluation`."""
+
+    def metrics(self) -> dict[str, float]:
+        """Fractions 0..1 by name."""
+
+    def curve_columns(self, trial_id: str) -> dict[str, Any]:
+        """Columns of the curves table."""
+
+    def image_columns(self, trial_id: str) -> dict[str, Any]:
+        """Columns of the images table."""
+
+
+def _evaluated(
+    trial: PlannedTrial, context: RunContext, weights: Tensors, team: Team, report: Report
+) -> tuple[Evaluation, list[str]]:
+    """The counts of the maps of the evaluated split, and the damaged samples that they lack."""
+    config, method = trial.config, load_method(trial.config.method)
+    reader = open_split(context.data, config.eval_split, strict=not context.skip_damaged)
+    net = load_net(method, config, len(reader.manifest.classes), weights)
+    count, seen = len(reader), 0
+
+    def on_image(index: int) -> None:
+        nonlocal seen
+        before, seen = seen, min(seen + team.world, count)  # the others do about as many
+        if seen // 50 > before // 50:
+            report(Progress(trial.id, "evaluate", seen, count))
+
+    skip, loaders = context.skip_damaged, context.workers
+    with ordered(team, EvaluateOrder(trial, context, weights)):
+        shares = count_share(
+            method, net, reader, config, context.device, on_image, skip, loaders, team
+        )
+    # Not in the block: the others have done their part, and need not end with what fails here.
+    found = summed(shares, reader, config)
+    return found, [f"{config.eval_split}/{reader.keys[i]}" for i in damaged_of(shares)]
+
+
+def _parameters(trial: PlannedTrial, classes: int) -> int:
+    """Parameters of the network that the trial ends with: the method's, or the segmentation's."""
+    with without_storage():
+        if "segment" in trial.stages:
+            from camsweep.platform.chain.lessons import SegmentLesson
+
+            task, settings = SegmentLesson().learner(trial.config, 1)
+            net = task.build(settings, classes)
+        else:
+            net = compose.build(load_method(trial.config.method), trial.config, classes)
+    return sum(p.numel() for p in net.parameters())
 
 
 def failed_row(
@@ -177,7 +234,7 @@ def _write(
     trial: PlannedTrial,
     context: RunContext,
     row: dict[str, Any],
-    found: Evaluation,
+    found: Found,
     journal: Sequence[EpochLog],
 ) -> None:
     """Write the trial's files, its row last."""

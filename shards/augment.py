@@ -41,6 +41,8 @@ class Augment:
     Attributes:
         crop: side of the square crop, in pixels.
         resize: the long side is drawn from these two, both included; None = no resize.
+        rescale: a factor on both sides is drawn from this range, in place of ``resize``.
+        rescale_step: distance of the factors that are drawn from; 0 = any in the range.
         flip: mirror left to right with probability 1/2.
         jitter: reach of brightness, contrast and saturation (factor U[1-r, 1+r], at least 0) and
             of hue (shift U[-r, r] of a turn, r at most .5), in a drawn order; all 0 = none.
@@ -51,6 +53,8 @@ class Augment:
 
     crop: int = 448
     resize: tuple[int, int] | None = (448, 768)
+    rescale: tuple[float, float] | None = None
+    rescale_step: float = 0.0
     flip: bool = True
     jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
     gain: float = 0.0
@@ -133,7 +137,10 @@ def draw(height: int, width: int, settings: Augment, rng: np.random.Generator) -
     """
     draws = rng.random(9).tolist()
     order = tuple(rng.permutation(4).tolist())
-    if settings.resize is not None and settings.resize != (0, 0):
+    if settings.rescale is not None:
+        factor = _factor(*settings.rescale, settings.rescale_step, draws[0])
+        height, width = max(1, round(height * factor)), max(1, round(width * factor))
+    elif settings.resize is not None and settings.resize != (0, 0):
         low, high = settings.resize
         height, width = long_side_size(height, width, low + int(draws[0] * (high - low + 1)))
     spread = [reach * (2 * x - 1) for reach, x in zip(settings.jitter, draws[2:6], strict=True)]
@@ -215,6 +222,13 @@ def long_side_size(height: int, width: int, target: int) -> tuple[int, int]:
     if width < height:
         return target, max(1, round(width * target / height))
     return max(1, round(height * target / width)), target
+
+
+def _factor(low: float, high: float, step: float, draw: float) -> float:
+    """A factor of low..high for a draw in 0..1: any of them, or one of those ``step`` apart."""
+    if step == 0:
+        return low + draw * (high - low)
+    return min(high, low + step * int(draw * (round((high - low) / step) + 1)))
 
 
 def _nearest(places: NDArray[np.int64], before: int, after: int) -> NDArray[np.int64]:

@@ -4,10 +4,11 @@ What a trial takes is looked up among the done trials of the same profile, metho
 those of the same data set and patches if there are any, else of the same patches, else any. Their
 training is counted by epoch and their evaluation by pass over an image (scales squared, twice with
 mirroring), so that `--set epochs=2` or another set of scales is foreseen; trials that trained for
-no epoch tell nothing of training. Of several workers the seconds of all
-together count. The interval of a trial reaches from the 5 % to the 95 % quantile of these, or from
-half to double their median where there are fewer than three; the interval of a plan adds up the
-lower ends and the upper ends, as if all its trials were quick or slow together.
+no epoch tell nothing of training. Trials with pseudo masks are foreseen from those with the same
+kind of them, stage by stage, without the stages that are there. Of several workers the seconds of
+all together count. The interval of a trial reaches from the 5 % to the 95 % quantile of these, or
+from half to double their median where there are fewer than three; the interval of a plan adds up
+the lower ends and the upper ends, as if all its trials were quick or slow together.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from camsweep.sweeps.resources import Resources
 #: Fewer measured trials than this have no quantiles.
 FEW = 3
 QUANTILES = (0.05, 0.95)
+#: Stages after the training that have seconds of their own, where a trial has pseudo masks.
+LATER = ("localize", "affinity", "refine", "segment")
 COLUMNS = (
+    *(f"{kind}.{stage}" for kind in ("seconds", "stage") for stage in LATER),
+    *("config.refine", "config.segment"),
     *("profile", "method", "data_digest", "workers", "seconds.train", "seconds.evaluate"),
     *("stage.train", "config.backbone", "config.patches", "config.epochs"),
     *("config.scales", "config.flip_test"),
@@ -61,13 +66,15 @@ class Measured:
         train: of its training.
         epochs: of these, None where its row does not tell.
         rest: of what follows.
-        passes: of this over an image, None where its row does not tell.
+        passes: of this over an image, None where its row does not tell, or has later stages.
+        later: of each later stage.
     """
 
     train: float
     epochs: int | None
     rest: float
     passes: float | None
+    later: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -127,13 +134,13 @@ def cost(
     """
     rows = done_rows(history, COLUMNS)
     table = _measured(rows)
-    trained = {row.get("stage.train") for row in rows}
+    there = {row.get(f"stage.{stage}") for row in rows for stage in ("train", *LATER)}
     spans: dict[str, Span] = {}
     counts: dict[str, int] = {}
     hours = {"gpu": Span(0, 0, 0), "cpu": Span(0, 0, 0)}
     for trial in plan.to_run:
         keys = _keys(plan, trial)
-        shared = trial.stages["train"] in trained
+        shared = trial.stages["train"] in there
         known = _first(table[key] for key in keys if key in table)
         trainings = _first(_trainings(table[key], trial) for key in keys if key in table)
         if not known or not (shared or trainings):
@@ -142,9 +149,15 @@ def cost(
         counts[method] = max(counts.get(method, 0), len(known))
         takes = trial.resources.over(default or Resources())
         workers = takes.workers or 1
-        trained.add(trial.stages["train"])
+        needed = [s for s in LATER if s in trial.stages and trial.stages[s] not in there]
+        there |= set(trial.stages.values())
         passes = _passes(trial.config.scales, trial.config.flip_test)
-        span = _span([m.rest * _ratio(passes, m.passes) for m in known])
+        span = _span(
+            [
+                m.rest * _ratio(passes, m.passes) + sum(m.later.get(s, 0.0) for s in needed)
+                for m in known
+            ]
+        )
         if not shared:
             span += _span(trainings)
         spans[trial.id] = span.times(1 / workers)
@@ -166,7 +179,8 @@ def _wall(plan: Plan, spans: Mapping[str, Span], slots: int) -> Span:
 def _keys(plan: Plan, trial: PlannedTrial) -> list[tuple[object, ...]]:
     """What a trial is looked up by, the most alike first."""
     config = trial.config
-    kind = (plan.profile.name, config.method, config.backbone)
+    chain = (getattr(config, "refine", "none"), getattr(config, "segment", "none"))
+    kind = (plan.profile.name, config.method, config.backbone, *chain)
     patches = getattr(config, "patches", None)
     if "patches" in config.inactive():
         patches = None  # a row has no value for a setting that can't matter
@@ -177,13 +191,16 @@ def _measured(rows: list[dict[str, Any]]) -> dict[tuple[object, ...], list[Measu
     groups: dict[tuple[object, ...], list[Measured]] = defaultdict(list)
     for row in rows:
         workers, scales = row.get("workers") or 1, row.get("config.scales")
+        chain = (row.get("config.refine") or "none", row.get("config.segment") or "none")
+        flip = row.get("config.flip_test")
         measured = Measured(
             (row.get("seconds.train") or 0.0) * workers,
             row.get("config.epochs"),
             (row.get("seconds.evaluate") or 0.0) * workers,
-            _passes(scales, row.get("config.flip_test")) if scales else None,
+            _passes(scales, flip) if scales and chain[0] == "none" else None,
+            {s: (row.get(f"seconds.{s}") or 0.0) * workers for s in LATER},
         )
-        kind = (row["profile"], row["method"], row.get("config.backbone"))
+        kind = (row["profile"], row["method"], row.get("config.backbone"), *chain)
         patches = row.get("config.patches")
         keys = ((*kind, patches, row["data_digest"]), (*kind, patches, None), (*kind, "any", None))
         for key in keys:

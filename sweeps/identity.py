@@ -16,11 +16,19 @@ from camsweep.methods.base import load_method
 from camsweep.methods.config import TrialConfig
 from camsweep.shards.manifest import canonical_json
 
-#: The chain, in order. `refine` and `segment` join it with their methods.
-STAGES = ("pretrain", "train", "localize", "evaluate")
+#: The whole chain, in order. A trial without pseudo masks or segmentation has not all of it.
+STAGES = ("pretrain", "train", "localize", "affinity", "refine", "segment", "evaluate")
 
 #: Raised when a change of our code changes what a stage computes from the same settings.
-RECIPES = {"pretrain": pretrain.RECIPE, "train": 1, "localize": 1, "evaluate": 1}
+RECIPES = {
+    "pretrain": pretrain.RECIPE,
+    "train": 1,
+    "localize": 1,
+    "affinity": 1,
+    "refine": 1,
+    "segment": 1,
+    "evaluate": 1,
+}
 
 
 def content_id(value: Any) -> str:
@@ -30,12 +38,13 @@ def content_id(value: Any) -> str:
 
 def recipe_text(config: TrialConfig) -> str:
     """The recipe versions behind a trial: `pretrain 1, train 1, …, cpn 1`."""
-    versions = {**RECIPES, config.method: load_method(config.method).recipe}
+    versions: dict[str, int] = {s: RECIPES[s] for s in config.chain()}
+    versions |= {config.method: load_method(config.method).recipe}
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def stage_ids(config: TrialConfig, data_digest: str, threads: int = 1) -> dict[str, str]:
-    """The id of every stage of a trial; the trial's own id is that of `evaluate`.
+    """The id of every stage that a trial has; the trial's own id is that of `evaluate`.
 
     Args:
         config: the trial. Settings that can't change the outcome under the other values
@@ -43,14 +52,15 @@ def stage_ids(config: TrialConfig, data_digest: str, threads: int = 1) -> dict[s
         data_digest: of the manifest. Pretraining does not see the data set.
         threads: CPU threads a trial computes with; their number decides how sums are rounded.
     """
-    settings: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
+    chain = config.chain()
+    settings: dict[str, dict[str, Any]] = {stage: {} for stage in chain}
     stage_of = config.stages_now()
     for name, value in config.active().items():
         settings[stage_of[name]][name] = value
     settings["train"]["threads"] = threads
     recipe = load_method(config.method).recipe
     ids: dict[str, str] = {}
-    for stage in STAGES:
+    for stage in chain:
         content: Mapping[str, Any] = {
             "stage": stage,
             "recipe": RECIPES[stage],

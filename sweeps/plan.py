@@ -72,7 +72,7 @@ class Plan:
 
     def stage_counts(self) -> dict[str, int]:
         """How many distinct stages of each kind the trials need."""
-        return {stage: len({t.stages[stage] for t in self.trials}) for stage in STAGES}
+        return {s: len({t.stages[s] for t in self.trials if s in t.stages}) for s in STAGES}
 
     def counts(self) -> dict[str, int]:
         """How many trials were asked for, are distinct, are in the store, and are to run."""

@@ -15,6 +15,9 @@ from camsweep.sweeps.profile import Profile
 from camsweep.sweeps.rules import broken_rule
 from camsweep.sweeps.spec import Overrides, Sweep
 
+#: Networks that later stages train, beside the method's own.
+ROLES = ("affinity", "segment")
+
 
 def refuse_swept(sweep: Sweep, overrides: Mapping[str, Any]) -> None:
     """A setting that the sweep varies can't be set: its rows would carry labels that lie.
@@ -80,8 +83,24 @@ def resolve(
         made = ", ".join(config.map_names())
         raise InputError(f"{path}: map: {name} makes no '{wanted}' map here, but {made}")
     # Which file it is follows from the backbone, which the method's recipe may have chosen.
-    digest = weights.get(config.backbone, weights.get(""))
-    return config.model_copy(update={"weights_sha256": digest})
+    found = {"weights_sha256": weights_for(config, weights)}
+    found |= {f"{role}_weights_sha256": weights_for(config, weights, role) for role in ROLES}
+    return config.model_copy(update=found)
+
+
+def weights_for(config: TrialConfig, weights: Mapping[str, str], role: str = "") -> str | None:
+    """The entry that a trial's network starts from, or None.
+
+    Args:
+        config: the trial's settings.
+        weights: by the backbone's name, or by the role; "" stands for the method's own backbone.
+        role: one of `ROLES`, or "" for the method's own network.
+    """
+    if not role:
+        return weights.get(config.backbone, weights.get(""))
+    network = getattr(config, f"{role}_network")
+    rest = weights.get("") if network == config.backbone else None
+    return weights.get(role, weights.get(network, rest))
 
 
 def excluding_rule(

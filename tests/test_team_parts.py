@@ -14,7 +14,14 @@ from camsweep.methods import compose
 from camsweep.methods.backbones import Features
 from camsweep.methods.base import Batch, Output, load_method, make_config, method_names
 from camsweep.methods.inference import groups_of, localize
-from camsweep.methods.parts import Part, divide, drawing_for, dropout2d, rows_an_image
+from camsweep.methods.parts import (
+    Part,
+    divide,
+    drawing_for,
+    dropout,
+    dropout2d,
+    rows_an_image,
+)
 from camsweep.methods.sampling import step_generator
 from camsweep.methods.team import SOLO, check_team
 from camsweep.methods.training import build_net, train
@@ -116,6 +123,42 @@ def test_dropout_draws_for_the_whole_batch(views: int, inner: int, dtype: torch.
     assert torch.equal(dropout2d(x, 0.3, False), x)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("views", "inner"), [(1, 1), (3, 1), (2, 4)])
+def test_single_values_are_dropped_for_the_whole_batch(
+    views: int, inner: int, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    x = torch.randn(views * 6 * inner, 5, 3, 4).to(dtype).contiguous(memory_format=layout)
+    torch.manual_seed(3)
+    wanted = nn.functional.dropout(x, 0.3).unflatten(0, (views, 6, inner))
+    torch.manual_seed(3)
+    assert torch.equal(dropout(x, 0.3, True), wanted.flatten(0, 2))
+    for part in divide(6, accumulation=3):
+        own = x.unflatten(0, (views, 6, inner))[:, part.start : part.start + 2].flatten(0, 2)
+        own = own.contiguous(memory_format=layout)
+        torch.manual_seed(3)
+        with drawing_for(part, torch.device("cpu")), rows_an_image(inner):
+            found = dropout(dropout2d(own, 0, True), 0.3, True)
+        assert torch.equal(found, wanted[:, part.start : part.start + 2].flatten(0, 2))
+    assert torch.equal(dropout(x, 0.3, False), x)
+    assert not dropout(x, 1.0, True).any()
+
+
+def test_both_dropouts_draw_one_after_the_other() -> None:
+    x = torch.randn(6, 4, 3, 3)
+
+    def twice(rows: Tensor) -> Tensor:
+        return dropout2d(dropout(dropout2d(rows, 0.5, True), 0.5, True), 0.5, True)
+
+    torch.manual_seed(3)
+    wanted = twice(x)
+    for part in divide(6, accumulation=3):
+        torch.manual_seed(3)
+        with drawing_for(part, torch.device("cpu")):
+            assert torch.equal(twice(part.of(x)), part.of(wanted))
+
+
 def test_patches_of_resnet38_see_the_channels_that_they_would_alone() -> None:
     """PPL cuts images into patches, each a row of its own in the dropout layers."""
 
@@ -142,12 +185,17 @@ def test_draws_that_parts_cannot_share_are_refused() -> None:
 
 
 def test_a_dropout_covers_up_no_draw_before_it() -> None:
-    def noisy(x: Tensor) -> Tensor:
-        return dropout2d(x + torch.rand_like(x), 0.5, True)
+    def noisy(x: Tensor, drop: Any = dropout2d) -> Tensor:
+        found: Tensor = drop(x + torch.rand_like(x), 0.5, True)
+        return found
 
     here, x = torch.device("cpu"), torch.ones(2, 3, 1, 1)
-    with pytest.raises(InputError, match="draws random numbers"), drawing_for(Part(0, 2, 4), here):
-        noisy(x)
+    for drop in (dropout, dropout2d):
+        with (
+            pytest.raises(InputError, match="draws random numbers"),
+            drawing_for(Part(0, 2, 4), here),
+        ):
+            noisy(x, drop)
     with drawing_for(None, here):
         noisy(x)
 

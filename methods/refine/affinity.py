@@ -83,9 +83,14 @@ def affinity_loss(losses: PairLosses) -> Tensor:
     return losses.background / 4 + losses.foreground / 4 + losses.different / 2
 
 
+def our_name(released: str) -> str:
+    """The name in ``AffinityNet`` of a published checkpoint's tensor."""
+    return released if released.startswith(("f8_", "f9.")) else f"backbone.{released}"
+
+
 def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published checkpoint's tensors by the names of ``AffinityNet``."""
-    return {k if k.startswith(("f8_", "f9.")) else f"backbone.{k}": v for k, v in state.items()}
+    return {our_name(k): v for k, v in state.items()}
 
 
 class AffinityNet(nn.Module):
@@ -94,11 +99,18 @@ class AffinityNet(nn.Module):
     Args:
         backbone: ResNet-38 as published; another one's last three levels are taken likewise.
         widths: channels that those are reduced to.
+        stride: image pixels a cell of the third last level; None = as of the last one.
     """
 
-    def __init__(self, backbone: Backbone, widths: tuple[int, int, int] = WIDTHS) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        widths: tuple[int, int, int] = WIDTHS,
+        stride: int | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.stride = backbone.stride if stride is None else stride
         inside = backbone.level_channels[-3:]
         self.f8_3, self.f8_4, self.f8_5 = (
             nn.Conv2d(i, o, 1, bias=False) for i, o in zip(inside, widths, strict=True)

@@ -39,7 +39,7 @@ def spread_by_affinity(
         float32 [1 + C, H, W]; the mask is their argmax.
     """
     height, width = image.shape[-2:]
-    stride = net.backbone.stride
+    stride = net.stride
     # As released, image and scores are padded with 0 to whole cells, and the means of the cells
     # at the border are lower for it.
     pad = (0, -width % stride, 0, -height % stride)

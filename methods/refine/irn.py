@@ -7,7 +7,7 @@ of the image's size. Layers have the released names, so published checkpoints fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +67,8 @@ class IrnNet(nn.Module):
 
     Args:
         backbone: of five stages; ResNet-50 as published. It never learns.
+        widths: channels that the stages are reduced to in the displacement head, multiples of 16;
+            all of its mixed ones are reduced to the last of these.
 
     Attributes:
         stride: image pixels a cell of the output, that of the second stage (ResNet-50: 4).
@@ -75,7 +77,7 @@ class IrnNet(nn.Module):
         InputError: the backbone has not five stages.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, widths: Sequence[int] = DISPLACEMENT) -> None:
         super().__init__()
         if len(backbone.stages) != STAGES:
             raise InputError(
@@ -89,13 +91,14 @@ class IrnNet(nn.Module):
         for i, inside in enumerate(channels, 1):
             self.add_module(f"fc_edge{i}", _reduce(inside, EDGE, 4))
         self.fc_edge6 = nn.Conv2d(STAGES * EDGE, 1, 1)
-        for i, (inside, outside) in enumerate(zip(channels, DISPLACEMENT, strict=True), 1):
+        for i, (inside, outside) in enumerate(zip(channels, widths, strict=True), 1):
             self.add_module(f"fc_dp{i}", _reduce(inside, outside, 8 if i == 1 else 16))
-        self.fc_dp6 = _reduce(sum(DISPLACEMENT[2:]), 256, 16)
+        mixed = widths[-1]
+        self.fc_dp6 = _reduce(sum(widths[2:]), mixed, 16)
         self.fc_dp7 = nn.Sequential(
-            *_reduce(sum(DISPLACEMENT[:2]) + 256, 256, 16),
+            *_reduce(sum(widths[:2]) + mixed, mixed, 16),
             nn.ReLU(inplace=True),
-            nn.Conv2d(256, 2, 1, bias=False),
+            nn.Conv2d(mixed, 2, 1, bias=False),
         )
 
     def train(self, mode: bool = True) -> IrnNet:

@@ -7,7 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from camsweep.methods.refine.pairs import EPS, Offset, pair_labels, pair_losses, shifted
+from camsweep.methods.refine.pairs import (
+    Offset,
+    mean_where,
+    pair_labels,
+    pair_losses,
+    shifted,
+)
 from camsweep.methods.refine.paths import edge_affinity, path_offsets
 
 
@@ -46,7 +52,9 @@ def pair_displacement(field: Tensor, offsets: list[Offset], radius: int) -> Tens
     return torch.stack(found, 2)
 
 
-def irn_losses(edge: Tensor, field: Tensor, labels: Tensor, radius: int = 10) -> IrnLosses:
+def irn_losses(
+    edge: Tensor, field: Tensor, labels: Tensor, radius: int = 10, totals: Tensor | None = None
+) -> IrnLosses:
     """The terms of a batch.
 
     Pixels of one instance displaced by D meet in its centroid, so D_i - D_j should be the way from
@@ -57,19 +65,17 @@ def irn_losses(edge: Tensor, field: Tensor, labels: Tensor, radius: int = 10) ->
         field: displacements [N, 2, H, W].
         labels: integers [N, H, W], 255 = undecided; every fourth pixel of a training crop's.
         radius: 10 as released, at least 2; the window of ``pairs`` must not be empty.
+        totals: see ``pair_losses``; displacements of a kind of pairs are divided by the same.
     """
     offsets = path_offsets(radius)
     found = pair_labels(labels, offsets, radius)
     affinity = edge_affinity(edge.sigmoid()[:, 0], radius)
     differences = pair_displacement(field, offsets, radius)
     way = torch.tensor(offsets, dtype=field.dtype, device=field.device).T[None, :, :, None]
+    to_centroid, moved = (gap.abs().sum(1) for gap in (differences - way, differences))
+    background, foreground = (None, None) if totals is None else (totals[0], totals[1])
     return IrnLosses(
-        *pair_losses(affinity, found),
-        _mean_over_axes((differences - way).abs(), found.foreground),
-        _mean_over_axes(differences.abs(), found.background),
+        *pair_losses(affinity, found, totals),
+        mean_where(to_centroid, found.foreground, foreground, axes=2),
+        mean_where(moved, found.background, background, axes=2),
     )
-
-
-def _mean_over_axes(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of [N, 2, P, S] where ``mask`` [N, P, S]."""
-    return (values * mask[:, None]).sum() / (2 * mask.sum() + EPS)

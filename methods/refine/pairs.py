@@ -118,22 +118,54 @@ class PairLosses(NamedTuple):
     different: Tensor
 
 
-def pair_losses(affinity: Tensor, labels: PairLabels) -> PairLosses:
+def pair_counts(labels: Tensor, offsets: list[Offset], radius: int) -> Tensor:
+    """How many pairs of each kind an image has, int64 [N, 3], in the order of ``PairLabels``.
+
+    Args:
+        labels: as in ``pair_labels``.
+        offsets: P of them.
+        radius: of the window.
+    """
+    labels = labels.to(torch.uint8)  # a batch of IRN's has 60 million pairs
+    here = shifted(labels, (0, 0), radius)
+    sure, ground = here < IGNORE, here == 0
+    counts = torch.zeros(len(labels), 3, dtype=torch.int64, device=labels.device)
+    for offset in offsets:
+        there = shifted(labels, offset, radius)
+        same = here == there
+        counts[:, 0] += (same & ground).sum((1, 2))
+        counts[:, 1] += (same & sure).sum((1, 2))
+        counts[:, 2] += (sure & (there < IGNORE)).sum((1, 2))
+    background, alike, known = counts.unbind(1)
+    return torch.stack([background, alike - background, known - alike], 1)
+
+
+def pair_losses(affinity: Tensor, labels: PairLabels, totals: Tensor | None = None) -> PairLosses:
     """-log a of pairs that are alike, -log (1 - a) of the others.
 
     Args:
         affinity: [N, P, S], 0..1.
         labels: of the same pairs.
+        totals: [3], by which the sums of the three kinds are divided; None = their pairs' numbers.
     """
     alike = -(affinity + EPS).log()
     unlike = -(1 + EPS - affinity).log()
+    background, foreground, different = [None] * 3 if totals is None else totals
     return PairLosses(
-        mean_where(alike, labels.background),
-        mean_where(alike, labels.foreground),
-        mean_where(unlike, labels.different),
+        mean_where(alike, labels.background, background),
+        mean_where(alike, labels.foreground, foreground),
+        mean_where(unlike, labels.different, different),
     )
 
 
-def mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of values where ``mask``, as released: the sum over the count + 1e-5."""
-    return (values * mask).sum() / (mask.sum() + EPS)
+def mean_where(values: Tensor, mask: Tensor, total: Tensor | None = None, axes: int = 1) -> Tensor:
+    """The mean of values where ``mask``, as released: the sum over the count + 1e-5.
+
+    Args:
+        values: [N, P, S].
+        mask: bool [N, P, S].
+        total: the count to divide by; None = how often ``mask`` is true.
+        axes: how many numbers each of the values is the sum of; 2 of displacements.
+    """
+    number = mask.sum() if total is None else total
+    return (values * mask).sum() / (axes * number + EPS)

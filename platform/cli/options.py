@@ -91,18 +91,22 @@ def parse_settings(words: list[str] | None) -> dict[str, Any]:
 def parse_weights(words: list[str] | None) -> dict[str, str]:
     """`["resnet38=a.pth", "b.pth"]` as files by backbone; "" for the file of all others.
 
+    `affinity=` and `segment=` name the file of that stage's network alone.
+
     Raises:
         InputError: an unknown backbone, or two files for one.
     """
     from camsweep.methods.backbones import backbone_names
+    from camsweep.sweeps.resolve import ROLES
 
+    known = [*backbone_names(), *ROLES]
     files: dict[str, str] = {}
     for word in words or []:
         name, equals, path = word.partition("=")
         if not equals or "/" in name or "." in name:
             name, path = "", word
-        elif name not in backbone_names():
-            hint = nearest(name, backbone_names())
+        elif name not in known:
+            hint = nearest(name, known)
             raise InputError(f"--weights {word}: there is no backbone '{name}'{hint}")
         if not path:
             raise InputError(f"--weights {word}: names no file")

@@ -116,6 +116,7 @@ def _lines(outlook: Outlook, store: str) -> Iterator[str]:
     stages = ", ".join(
         f"{count} {stage}" + (f" ({there} there)" if (there := _there(content, stage)) else "")
         for stage, count in content["stage_counts"].items()
+        if count
     )
     yield f"{content['stages']} distinct stages: {stages}"
     yield f"estimated time: {_time(outlook)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from camsweep.platform.cli.options import DEFAULT_STORE, StoreUrl
+from camsweep.platform.cli.predictions import predictions
 
 if TYPE_CHECKING:
     from camsweep.sweeps.query import Answer
@@ -20,6 +21,8 @@ NAMED = 10
 app = typer.Typer(
     no_args_is_help=True, help="Export results, ask them by SQL, put many small files into few."
 )
+
+app.command("predictions")(predictions)
 
 
 @app.command("compact")

@@ -1,0 +1,1 @@
+"""The stages after the maps: pseudo masks, a segmentation network, its test."""

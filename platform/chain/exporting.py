@@ -1,0 +1,116 @@
+"""The predictions of a trial's segmentation network on any split, as palette PNGs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from camsweep.methods.segment.palette import label_png, voc_server_folder
+from camsweep.methods.segment.predict import predict
+from camsweep.methods.training import load_net
+from camsweep.platform.chain.lessons import SegmentLesson
+from camsweep.platform.chain.links import Links, Split
+from camsweep.platform.context import RunContext
+from camsweep.platform.stages import WEIGHTS, read_tensors
+from camsweep.shards.errors import InputError
+from camsweep.shards.manifest import load_manifest
+from camsweep.shards.places import as_place
+from camsweep.sweeps.planned import PlannedTrial
+from camsweep.sweeps.recorded import planned_again
+from camsweep.sweeps.results import artefact_name, load_trials, read_row
+from camsweep.sweeps.store import Store
+from camsweep.sweeps.temporary import write_file
+
+
+def export_predictions(
+    store: Store,
+    word: str,
+    data: str,
+    split: str,
+    out: Path,
+    *,
+    device: str = "cpu",
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Path:
+    """Write a split's predictions in the layout of the VOC test server.
+
+    Every image is predicted as the trial's own were; what is there already is not made again, so
+    that an interrupted export goes on.
+
+    Args:
+        store: where the trial is.
+        word: the trial's id, or its beginning.
+        data: the shards' folder or URL; any data set with the trial's classes.
+        split: of the data set; needs no masks.
+        out: the folder that gets ``results/VOC2012/Segmentation/comp6_SPLIT_cls/KEY.png``.
+        device: where the network runs.
+        on_progress: called with (what, done, total).
+
+    Returns:
+        The folder of the pictures.
+
+    Raises:
+        InputError: no such trial, it has no segmentation network, or the data are of other classes.
+    """
+    trial = find_segmentation(store, word)
+    row = read_row(store, trial.id)
+    manifest = load_manifest(as_place(data))
+    if row is not None and list(row["classes"]) != list(manifest.classes):
+        raise InputError(
+            f"--data {data}: has {len(manifest.classes)} classes other than the trial's "
+            f"{len(row['classes'])}; give data of the same classes in the same order"
+        )
+    context = RunContext(store, data, "", device=device)
+    opened = Split(Links(trial, context), split)
+    task, settings = SegmentLesson().learner(trial.config, len(opened.reader))
+    name = artefact_name(trial.stages["segment"], WEIGHTS)
+    if not store.exists(name):
+        raise InputError(f"{store}/{name}: is not there; run the trial again")
+    net = load_net(task, settings, len(manifest.classes), read_tensors(store, name)).to(device)
+    folder = out / voc_server_folder(split)
+    count = len(opened.reader)
+    for index, key in enumerate(opened.reader.keys):
+        path = folder / f"{key}.png"
+        if not path.exists():
+            scores = predict(net, opened.image(index), opened.links.config, device)
+            labels = scores.argmax(0).to(torch.uint8).cpu().numpy()
+            height, width = opened.reader.sizes[index].tolist()
+            if labels.shape != (height, width):  # the trial looks at smaller images
+                enlarged = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
+                labels = np.asarray(enlarged)
+            write_file(path, label_png(labels, manifest.colours))
+        on_progress("predictions", index + 1, count)
+    return folder
+
+
+def find_segmentation(store: Store, word: str) -> PlannedTrial:
+    """The finished trial whose id begins with a word, with its settings.
+
+    Raises:
+        InputError: there is none, or several; it has no segmentation network, or its settings mean
+            another trial in this version of camsweep.
+    """
+    trials = load_trials(store).select(["id", "status"]).to_pylist()
+    ids = [row["id"] for row in trials if row["id"].startswith(word) and row["status"] == "done"]
+    if len(ids) != 1:
+        found = "no finished trial has" if not ids else f"{len(ids)} finished trials have"
+        raise InputError(
+            f"trial '{word}': {found} this id in --store {store}; see `camsweep status`"
+        )
+    row = read_row(store, ids[0])
+    assert row is not None
+    trial = planned_again(row)
+    if trial is None:
+        raise InputError(
+            f"trial '{word}': was made by another version of camsweep, whose settings meant "
+            "something else; use that version, or run the trial again"
+        )
+    if "segment" not in trial.stages:
+        raise InputError(
+            f"trial '{word}': has no segmentation network; take one of a sweep that sets segment:"
+        )
+    return trial
