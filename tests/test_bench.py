@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from rich.console import Console
@@ -241,8 +242,19 @@ def test_the_pair_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     found = bench.measure("pair", None, 0.0, 1)
     assert shown
     assert all(equal.all() for equal in shown)
-    assert set(found.rounds) == {pair.GRID, pair.SUPERPIXEL, pair.ANEW}
+    assert set(found.rounds) == {pair.GRID, pair.SUPERPIXEL, pair.ANEW, pair.RELEASED}
     assert found.ratios[0].goal == "at most 1.3"
+    assert found.ratios[-1].goal == "at least 200"
+
+
+def test_the_released_way_hides_whole_regions_of_one_image_in_the_other() -> None:
+    image = torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0)) + 1
+    config = pair.CpnConfig(patches="superpixel", s_n=12)
+    first, second = pair.hide_by_pixel(image, config, torch.Generator().manual_seed(1))
+    assert torch.equal(first + second, image)
+    assert first.any()
+    assert second.any()
+    assert ((first == 0) | (second == 0)).all()
 
 
 # --- opening ---

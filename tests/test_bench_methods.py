@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from camsweep.platform import bench
-from camsweep.platform.bench import crf, prototypes, start, table, thresholds
+from camsweep.platform.bench import crf, inference, prototypes, start, step, table, thresholds
 from camsweep.shards.errors import InputError
 
 
@@ -119,6 +119,60 @@ def test_pydensecrf_gives_the_same_where_it_is_installed(
     settings = crf.SETTINGS[name]
     ours, theirs = crf.dense_crf(image, unary, settings), crf.by_peer(image, unary, settings)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+
+
+# --- a training step ---
+
+
+SMALL = step.Case("small", 32, 2, 6)
+
+
+def test_the_plain_step_has_the_same_loss_and_gradient() -> None:
+    given = step.Given(SMALL, "cpu")
+    gradients = []
+    for precision in (None, "float32"):
+        net = given.net(channels_last=precision is not None).eval()
+        given.loss(net, precision).backward()
+        gradients.append({n: p.grad for n, p in net.named_parameters() if p.grad is not None})
+    plain, ours = gradients
+    assert plain.keys() == ours.keys()
+    assert len(plain) > 5
+    for name, gradient in plain.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_the_step_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(step, "has_bf16", lambda: False)
+    monkeypatch.setattr(step, "ON_CPU", (SMALL,))
+    found = bench.measure("step", None, 0.0, 2)
+    check(found, 2)
+    assert [ratio.goal for ratio in found.ratios] == ["at least 1.3"]
+    assert "bf16 left out" in found.notes[-1]
+
+
+def test_losses_that_differ_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "SAME", {"float32": -1.0})
+    with pytest.raises(InputError, match=r"the losses differ by .* in float32"):
+        step.Given(SMALL, "cpu").compare(["float32"])
+
+
+# --- inference ---
+
+
+def test_the_inference_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "CASES", {"tiny": ("small", (24, 32), 3, 4, 1)})
+    found = bench.measure("inference", None, 0.0, 2)
+    check(found, 2)
+    assert set(found.rounds) == {"tiny: together", "tiny: one by one"}
+    assert found.ratios[0].goal == "at least 2"
+
+
+def test_images_together_have_the_maps_of_each_alone() -> None:
+    made = inference.Made("small", (30, 24), 3, 4)
+    assert made.gap() <= inference.SAME
+    assert [maps.shape for maps in made.together()] == [(2, 30, 24)] * 3
 
 
 # --- the command line ---

@@ -11,11 +11,13 @@ from camsweep.shards.places import Place
 
 BENCHMARKS: Mapping[str, str] = {
     "loader": "images a second of camsweep's loader, against bare decoding and DataLoader",
-    "pair": "cost of a superpixel pair in training, against a grid pair",
+    "pair": "cost of a superpixel pair in training, against a grid pair and the released way",
     "open": "opening 100,000 samples by their index, against the headers of their tar files",
     "scheduling": "1,000 trials that do nothing, against Ray Tune's defaults and bare actors",
     "thresholds": "counting 100 background thresholds, against a pass over the files for each",
     "prototypes": "SIPE's prototypes and IS-CAMs, against the released broadcast form",
+    "step": "a training step of CPN, against the same mathematics written plainly",
+    "inference": "maps of four scales, mirrored too, against one image and view at a time",
     "crf": "the fully connected CRF, against pydensecrf (its recorded times if not installed)",
     "start": "import and `camsweep --help`, against a bare interpreter",
 }

@@ -37,11 +37,13 @@ def bench(
     """Measure camsweep's parts against their peers, by turns in one run, as ratios with spread.
 
     loader: images a second, against bare decoding and torch's DataLoader.
-    pair: a superpixel pair in training, against a grid pair.
+    pair: a superpixel pair in training, against a grid pair and the released way.
     open: opening 100,000 samples, against reading their tar headers.
     scheduling: 1,000 trials that only store a row, against Ray Tune's defaults and bare actors.
     thresholds: counting 100 background thresholds, against a pass over the files for each.
     prototypes: SIPE's prototypes and IS-CAMs, against the released broadcast form.
+    step: a training step of CPN, against the same mathematics written plainly.
+    inference: maps of four scales, mirrored too, against one image and view at a time.
     crf: the fully connected CRF, against pydensecrf.
     start: import and --help, against a bare interpreter.
 
