@@ -248,8 +248,9 @@ def test_the_pair_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_released_way_hides_whole_regions_of_one_image_in_the_other() -> None:
-    image = torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0)) + 1
-    config = pair.CpnConfig(patches="superpixel", s_n=12)
+    cells = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0)) + 0.5
+    image = cells.repeat_interleave(12, 1).repeat_interleave(12, 2)
+    config = pair.CpnConfig(patches="superpixel", s_n=20)
     first, second = pair.hide_by_pixel(image, config, torch.Generator().manual_seed(1))
     assert torch.equal(first + second, image)
     assert first.any()

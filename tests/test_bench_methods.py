@@ -12,7 +12,17 @@ import pytest
 import torch
 
 from camsweep.platform import bench
-from camsweep.platform.bench import crf, inference, prototypes, start, step, table, thresholds
+from camsweep.platform.bench import (
+    crf,
+    inference,
+    prototypes,
+    start,
+    step,
+    store,
+    suite,
+    table,
+    thresholds,
+)
 from camsweep.shards.errors import InputError
 
 
@@ -173,6 +183,42 @@ def test_images_together_have_the_maps_of_each_alone() -> None:
     made = inference.Made("small", (30, 24), 3, 4)
     assert made.gap() <= inference.SAME
     assert [maps.shape for maps in made.together()] == [(2, 30, 24)] * 3
+
+
+# --- the store and the plan ---
+
+
+def test_the_store_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    monkeypatch.setattr(store, "TRIALS", 12)
+    found = bench.measure("store", None, 0.0, 2)
+    check(found, 2)
+    assert [ratio.goal for ratio in found.ratios] == ["at least 10"] * 4
+
+
+def test_both_reports_are_equal_and_others_are_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    rows = store.made_rows(11)
+    store.write_ours(tmp_path / "ours", rows)
+    store.write_json(tmp_path / "theirs", rows)
+    ours = store.report_ours(store.load_trials(store.Store(str(tmp_path / "ours"))))
+    theirs = store.report_pandas(store.read_json(tmp_path / "theirs"))
+    store._compare(ours, theirs)
+    values = [row["metric.miou"] for row in rows[:5]]
+    assert ours["s_n=2"] == pytest.approx((np.mean(values), np.std(values)))
+    with pytest.raises(InputError, match=r"differ by 1\.0e\+00"):
+        store._compare(ours, {name: (mean + 1, spread) for name, (mean, spread) in ours.items()})
+    with pytest.raises(InputError, match="different variants"):
+        store._compare(ours, {})
+
+
+def test_the_suite_benchmark() -> None:
+    found = bench.measure("suite", None, 0.0, 2)
+    check(found, 2)
+    plan = suite.planned()
+    alone, shared = suite.epochs(plan)
+    assert alone > shared > 0
+    assert sum(len(trial.labels) for trial in plan.trials) == plan.requested
 
 
 # --- the command line ---

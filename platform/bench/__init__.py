@@ -19,6 +19,8 @@ BENCHMARKS: Mapping[str, str] = {
     "step": "a training step of CPN, against the same mathematics written plainly",
     "inference": "maps of four scales, mirrored too, against one image and view at a time",
     "crf": "the fully connected CRF, against pydensecrf (its recorded times if not installed)",
+    "store": "writing, reading and reporting 10,000 trials, against JSON files and pandas",
+    "suite": "epochs that planning saves in CPN's ablation suite",
     "start": "import and `camsweep --help`, against a bare interpreter",
 }
 

@@ -66,7 +66,7 @@ def run(data: Place | None, seconds: float, repeat: int) -> Result:
             f"{torch.get_num_threads()} threads",
             "a pair: its region ids, what is hidden, and both images of it; superpixels are read "
             "from the decoded cache and moved with the image's augmentation",
-            "as released: SLIC on the normalised crop at every step, then a loop in Python over its "
+            "as released: SLIC on the normalised crop at every step, and a loop in Python over all "
             "pixels that marks the hidden ones",
             "published (CPN): 1.45 s an image for superpixels, 0.006 s for the grid",
         ),

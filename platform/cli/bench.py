@@ -45,6 +45,8 @@ def bench(
     step: a training step of CPN, against the same mathematics written plainly.
     inference: maps of four scales, mirrored too, against one image and view at a time.
     crf: the fully connected CRF, against pydensecrf.
+    store: writing, reading and reporting 10,000 trials, against JSON files and pandas.
+    suite: epochs of training that planning saves in CPN's ablation suite.
     start: import and --help, against a bare interpreter.
 
     Nothing else should run meanwhile. A missed goal is no error: exit status 0.
