@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from camsweep.reports.board.facts import cpu_hours, gpu_hours
 from camsweep.reports.load import read_trials, variant_key
-from camsweep.reports.variants import alike
+from camsweep.reports.variants import CANONICAL, MANY, alike, configs
 from camsweep.sweeps.results import write_trial
 from camsweep.sweeps.store import Store
 from camsweep.sweeps.tables import trial_table
@@ -53,6 +53,33 @@ def test_nothing_is_alike_to_nothing() -> None:
     empty = pa.table({"a": pa.array([], pa.list_(pa.int64()))})
     assert alike(empty)[0].num_rows == 0
     assert alike(pa.table({}))[1].shape == (0,)
+
+
+def test_settings_made_by_pattern_are_those_of_the_rows() -> None:
+    rows = [
+        {
+            "config.z": "same", "config.seed": row, "config.none": None,
+            "config.few": row % 3 == 0, "config.method": "cpn",
+            "config.many": None if row % 7 == 0 else row / 8, "config.lists": [row, 1],
+            "config.some": None if row % 5 == 0 else "quoted \"ü\"",
+            "config.text": f"t{row % (MANY + 3)}", "metric.miou": 0.5,
+        }
+        for row in range(90)
+    ]  # fmt: skip
+    for some in (rows, rows[:1], rows[:MANY], [{"config.seed": 1}], [{"id": "a"}]):
+        found, texts = configs(pa.Table.from_pylist(some))
+        wanted = [
+            {
+                name.removeprefix("config."): value
+                for name, value in row.items()
+                if name.startswith("config.") and name != "config.seed" and value is not None
+            }
+            for row in some
+        ]
+        assert found == wanted
+        assert [list(one) for one in found] == [list(one) for one in wanted], "in the same order"
+        assert [f"{{{text}}}" for text in texts] == list(map(CANONICAL.encode, wanted))
+    assert configs(pa.table({"config.a": pa.array([], pa.int64())})) == ([], [])
 
 
 def test_a_trial_has_all_that_its_row_tells(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ HEADS = {
     "side4.weight": "hierarchy.side.3.weight",
 }
 IMAGENET_CLASSES = 1000
+# Kinds of files with the names of a released network.
+RELEASED = ("seam", "cpn", "psa-cam", "sipe", "irn-cam", "irn", "affinity")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Known:
         if name in self.official:
             return self.official[name]
         released = {ours: theirs for theirs, ours in HEADS.items() if theirs != ours}
-        if self.kind.name in ("seam", "cpn", "psa-cam", "sipe", "irn-cam"):
+        if self.kind.name in RELEASED:
             if name.startswith("backbone."):
                 old = "" if self.kind.backbone == "resnet38" else "resnet50."
                 return old + name.removeprefix("backbone.")

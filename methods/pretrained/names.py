@@ -1,9 +1,10 @@
 """What the tensors of a weight file are, and what they are called here.
 
 Known are the networks of SEAM (YudeWang/SEAM), CPN (Ferenas/CPN), AffinityNet's CAM
-(jiwoon-ahn/psa), SIPE (chenqi1126/SIPE) and IRN's CAM (jiwoon-ahn/irn), ImageNet weights of
-torchvision's ResNet-50 and -101 and of ResNet-38 (the MXNet original, or converted to the names of
-the released PyTorch code), and our own networks and backbones.
+(jiwoon-ahn/psa), SIPE (chenqi1126/SIPE) and IRN's CAM (jiwoon-ahn/irn), AffinityNet and IRN
+themselves, ImageNet weights of torchvision's ResNet-50 and -101 and of ResNet-38 (the MXNet
+original, or converted to the names of the released PyTorch code), and our own networks and
+backbones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from camsweep.methods.backbones import BACKBONES, build_backbone, without_storage
 from camsweep.methods.pretrained.known import HEADS, Kind, Known
+from camsweep.methods.refine import affinity
 from camsweep.shards.errors import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -28,8 +30,12 @@ MXNET_NORM = {
     "moving_mean": "running_mean",
     "moving_var": "running_var",
 }
+# Layers that only AffinityNet has, and only IRN.
+AFFINITY_SIGN, IRN_SIGN = "f8_5.weight", "fc_edge6.weight"
 # SIPE's and IRN's networks register their layers under these names a second time.
-ALIAS = re.compile(r"(stage\d+|backbone|newly_added)\.")
+ALIAS = re.compile(r"(stage\d+|backbone|newly_added|(edge|dp)_layers|fc_dp7\.4)\.")
+# What IRN's training class keeps beside its weights.
+INDICES = re.compile(r"path_indices\d+|disp_target|ind_from|ind_to")
 # A backbone is recognised when this share of its tensors and the file's agree.
 ENOUGH = 0.7
 
@@ -48,13 +54,16 @@ def recognise(state: Mapping[str, Tensor], source: str) -> Known:
         named = {key: _from_mxnet(key) for key in state}
         style = "mxnet"
     elif any(key.startswith("resnet50.") for key in state):
+        state = {key: value for key, value in state.items() if not INDICES.fullmatch(key)}
         aliases = [key for key in state if ALIAS.match(key)]
         first = {key: value for key, value in state.items() if key not in set(aliases)}
         _check_aliases(first, {key: state[key] for key in aliases}, source)
         named = {key: HEADS.get(key, key.replace("resnet50.", "backbone.", 1)) for key in first}
-        style = "resnet50."
+        style = "irn" if IRN_SIGN in state else "resnet50."
     elif any(key.startswith("backbone.") for key in state):
         named, style = {key: key for key in state}, "camsweep"
+    elif AFFINITY_SIGN in state:
+        named, style = {key: affinity.our_name(key) for key in state}, "affinity"
     elif any(key in state for key in HEADS):
         named, style = {key: HEADS.get(key, f"backbone.{key}") for key in state}, "released"
     else:
@@ -73,8 +82,8 @@ def recognise(state: Mapping[str, Tensor], source: str) -> Known:
         example = next(iter(state), "none")
         raise InputError(
             f"{source}: no known network (the first of {len(state)} tensors is {example}); "
-            "known are SEAM, CPN, SIPE, IRN's and AffinityNet's CAM, ResNet-38, torchvision's "
-            "ResNet-50 and ResNet-101, and camsweep's own"
+            "known are SEAM, CPN, SIPE, IRN's and AffinityNet's CAM, IRN, AffinityNet, ResNet-38, "
+            "torchvision's ResNet-50 and ResNet-101, and camsweep's own"
         )
     official = {ours: official[ours] for ours in renamed}
     return Known(kind, renamed, official, source, left_out, len(state) - len(named))
@@ -116,6 +125,10 @@ def _kind(style: str, backbone: str | None, names: Iterable[str]) -> Kind | None
     where = title.get(backbone, backbone)
     if style == "camsweep":
         return Kind("camsweep", f"a network of camsweep, {where}", backbone, None, True)
+    if style == "irn":
+        return Kind("irn", f"IRN (released code), {where}", backbone, None, True)
+    if style == "affinity" and backbone == "resnet38":
+        return Kind("affinity", f"AffinityNet (released code), {where}", backbone, None, True)
     if style == "resnet50." and "hierarchy.side.0.weight" in heads:
         return Kind("sipe", f"SIPE's network (released code), {where}", backbone, "sipe", True)
     if style == "resnet50.":
@@ -130,7 +143,7 @@ def _kind(style: str, backbone: str | None, names: Iterable[str]) -> Kind | None
             if sign in heads:
                 name = "psa-cam" if method == "cam" else method
                 return Kind(name, f"{text} (released code), {where}", backbone, method, True)
-    if style == "released":
+    if style in ("released", "affinity"):
         return None
     if style == "mxnet":
         return Kind("mxnet-resnet38", f"{where}, ImageNet, MXNet's names", backbone)
@@ -170,6 +183,6 @@ def _check_aliases(state: Mapping[str, Tensor], aliases: Mapping[str, Tensor], s
         same = any(value.data_ptr() == twin.data_ptr() for twin in twins)
         if not same and not any(torch.equal(value, twin) for twin in twins):
             raise InputError(
-                f"{source}: {key} must be a second name of a tensor under resnet50., side or "
-                "classifier, but holds another one"
+                f"{source}: {key} must be a second name of a tensor under resnet50., side, "
+                "classifier or fc, but holds another one"
             )

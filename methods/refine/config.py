@@ -28,7 +28,7 @@ _LEARNT = frozenset(
 )
 _AFFINITY = frozenset({"affinity_recipe", "walk_alpha"})
 _IRN = frozenset({"irn_recipe", "walk_background"})
-FIELDS = frozenset({"refine"}) | _CRF | _LEARNT | _AFFINITY | _IRN
+FIELDS = frozenset({"refine", "crf_reach"}) | _CRF | _LEARNT | _AFFINITY | _IRN
 
 #: What decides the maps that are stored, once there is a stage that reads them.
 _MAPS = ("map", "thresholds", "eval_split")
@@ -55,6 +55,13 @@ class RefineConfig(TrialConfig):
     crf: CrfName = setting("label", stage="refine", help="denseCRF's settings, by name")
     crf_unary: Literal["labels", "scores"] = setting(
         "labels", stage="refine", help="denseCRF starts from the argmax (SIPE, IRN) or the scores"
+    )
+    crf_reach: float = setting(
+        1.0,
+        stage="affinity",
+        help="factor on the distances of all CRFs, which are for images of 500 pixels",
+        gt=0,
+        le=4,
     )
 
     affinity_recipe: Literal["psa", "seam"] = setting(
@@ -138,6 +145,8 @@ class RefineConfig(TrialConfig):
         moved: dict[str, Stage] = dict.fromkeys(_MAPS, "localize")
         if "pseudo_labels" in found:
             moved["pseudo_labels"] = "localize"
+        if self.refine == "crf":
+            moved["crf_reach"] = "refine"
         return found | moved
 
     def inactive(self) -> set[str]:

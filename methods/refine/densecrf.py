@@ -7,7 +7,7 @@ place alone (`spatial`) and in place and colour (`bilateral`). Kernels are norma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,10 @@ class Crf:
     place: float
     colour: float
     bilateral_weight: float
+
+    def within(self, reach: float) -> Crf:
+        """The same with all distances in place times ``reach``: for images of another size."""
+        return replace(self, spatial=self.spatial * reach, place=self.place * reach)
 
 
 #: Where each setting is used: methods.md section 7.3.

@@ -30,14 +30,16 @@ def task_of(config: RefineConfig) -> Task:
 
 
 def recipe_of(config: RefineConfig) -> Affinity | Irn:
-    """The published numbers of the config's refinement.
+    """The published numbers of the config's refinement, its CRF within ``crf_reach``.
 
     Raises:
         ValueError: it trains nothing.
     """
     if task_of(config) is AFFINITY_TASK:
-        return AFFINITY[config.affinity_recipe]
-    return IRN[config.irn_recipe]
+        found: Affinity | Irn = AFFINITY[config.affinity_recipe]
+    else:
+        found = IRN[config.irn_recipe]
+    return replace(found, crf=found.crf.within(config.crf_reach))
 
 
 def settings_of(config: RefineConfig) -> TaskSettings:

@@ -38,7 +38,7 @@ def scored(config: RefineConfig, maps: Tensor, own_background: bool, threshold: 
     return with_constant(maps, threshold if best else config.mask_constant)
 
 
-def crf_of_scores(image: Tensor, scores: Tensor, name: CrfName) -> Tensor:
+def crf_of_scores(image: Tensor, scores: Tensor, name: CrfName, reach: float = 1.0) -> Tensor:
     """Probabilities after denseCRF of scores taken as they are, within 1e-5..1.
 
     So do all released codes (``unary_from_softmax`` of scores that are not normalised): a pixel's
@@ -48,11 +48,14 @@ def crf_of_scores(image: Tensor, scores: Tensor, name: CrfName) -> Tensor:
         image: uint8 [H, W, 3].
         scores: float [1 + C, H, W].
         name: of the settings; not ``none``.
+        reach: factor on their distances.
 
     Returns:
         float32 [1 + C, H, W], of each pixel the sum is 1.
     """
-    return dense_crf(image, unary_of_probabilities(scores.clamp(max=1)), SETTINGS[name])
+    return dense_crf(
+        image, unary_of_probabilities(scores.clamp(max=1)), SETTINGS[name].within(reach)
+    )
 
 
 def mask_of(
@@ -75,10 +78,10 @@ def mask_of(
     if config.crf != "none" and len(scores) > 1:
         picture, scores = torch.as_tensor(image, device=device), scores.to(device)
         if config.crf_unary == "scores":
-            scores = crf_of_scores(picture, scores, config.crf)
+            scores = crf_of_scores(picture, scores, config.crf, config.crf_reach)
         else:
             unary = unary_of_labels(scores.argmax(0), len(scores))
-            scores = dense_crf(picture, unary, SETTINGS[config.crf])
+            scores = dense_crf(picture, unary, SETTINGS[config.crf].within(config.crf_reach))
     return rows_of(scores)
 
 

@@ -66,7 +66,8 @@ def spread(
         walking = maps if recipe.background is None else foreground
         found = _by_boundaries(config, recipe, net, normalised, walking)
     if config.walk_crf != "none":
-        found = crf_of_scores(torch.as_tensor(image, device=device), found, config.walk_crf)
+        picture = torch.as_tensor(image, device=device)
+        found = crf_of_scores(picture, found, config.walk_crf, config.crf_reach)
     return found.cpu()
 
 

@@ -123,9 +123,10 @@ def inference_of(config: SegmentConfig) -> Inference:
     """
     recipe = recipe_of(config)
     scales, flip = config.segment_scales, config.segment_flip_test
+    name = config.segment_crf
     return Inference(
         scales=recipe.scales if scales is None else scales,
         flip=recipe.flip if flip is None else flip,
-        crf=None if config.segment_crf == "none" else SETTINGS[config.segment_crf],
+        crf=None if name == "none" else SETTINGS[name].within(config.crf_reach),
         bgr=config.segment_crf == "deeplab",
     )
