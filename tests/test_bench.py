@@ -22,7 +22,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from camsweep.platform import bench
-from camsweep.platform.bench import bare, loader, opening, pair, photos, rounds, table
+from camsweep.platform.bench import bare, loader, opening, page, pair, photos, rounds, table
 from camsweep.platform.cli.bench import bench as command
 from camsweep.shards.errors import InputError
 from camsweep.shards.places import as_place
@@ -349,6 +349,16 @@ def test_the_command_prints_json(run, made: photos.Photos) -> None:
     assert found["ratios"][0]["goal"] == "at least 3"
     assert found["ratios"][0]["met"] is True
     assert found["values"]["theirs"]["met"] is None
+
+
+def test_a_page_is_made_of_the_json(run) -> None:
+    out, _ = run("open", "--json")
+    made = page.page(json.loads(out))
+    assert "### loader" in made
+    assert "| ours | 20.0 | 10.0 to 40.0 | under 30 | yes |" in made
+    assert "| ours / theirs | 4.00 | 2.00 to 8.00 | at least 3 | yes |" in made
+    assert "- a note" in made
+    assert "| theirs | 5.00 | 5.00 to 5.00 |  |  |" in made
 
 
 def test_the_command_prints_tables_of_all_benchmarks(run) -> None:

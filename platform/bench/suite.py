@@ -35,8 +35,8 @@ def run(data: Place | None, seconds: float, repeat: int) -> Result:
         rounds=rounds,
         ratios=(ratio(rounds, ALONE, PLANNED),),
         notes=(
-            f"{len(plan.sweeps)} sweeps of {PAPER}, profile {PROFILE}: {plan.requested} trials asked "
-            f"for, {len(plan.trials)} different ones; distinct stages: {told}",
+            f"{len(plan.sweeps)} sweeps of {PAPER}, profile {PROFILE}: {plan.requested} trials "
+            f"asked for, {len(plan.trials)} different ones; distinct stages: {told}",
             f"planning took {took:.2f} s; an epoch of a method costs the same in both",
         ),
     )
