@@ -20,6 +20,10 @@ from camsweep.shards.errors import InputError
 # The one key of the metadata of converted files: with several, safetensors writes them in any
 # order, and the file's SHA-256, which trial ids depend on, would not be reproducible.
 NOTE = "camsweep"
+# Tensors that are no weights: batch norm's counters, and the places of pairs that IRN's code keeps.
+WHOLE_NUMBERS = re.compile(
+    r"(.*\.)?(num_batches_tracked|path_indices_?\d+|disp_target|ind_from|ind_to)"
+)
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -34,7 +38,7 @@ def read_weights(path: Path, source: str = "") -> dict[str, Tensor]:
 
     Returns:
         Tensors by name, on the CPU, at least one; a ``module.`` that all names begin with is cut
-        off. All are finite floating-point numbers, but for batch norm's counters.
+        off. All are finite floating-point numbers, but for ``WHOLE_NUMBERS``.
 
     Raises:
         InputError: unreadable, truncated, not a state dict, empty, a pickle that wants to run code,
@@ -45,7 +49,7 @@ def read_weights(path: Path, source: str = "") -> dict[str, Tensor]:
     if not content:
         raise InputError(f"{source}: holds no tensor")
     for name, value in content.items():
-        flaw = None if name.endswith("num_batches_tracked") else _flaw(value)
+        flaw = None if WHOLE_NUMBERS.fullmatch(name) else _flaw(value)
         if flaw is not None:
             raise InputError(f"{source}: {name} {flaw}")
     if all(key.startswith("module.") for key in content):

@@ -100,6 +100,8 @@ class RefineConfig(TrialConfig):
     @model_validator(mode="after")
     def _small_alone(self) -> RefineConfig:
         learns = self.refine in ("affinity", "irn")
+        if self.refine == "irn" and self.affinity_network == "resnet38":
+            raise ValueError("refine: irn reads five stages; set affinity_backbone: resnet50")
         if learns and self.pretrain == "embedded" and self.affinity_network != "small":
             raise ValueError(
                 "pretrain: embedded trains the small network alone; set affinity_backbone: small"

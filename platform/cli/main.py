@@ -79,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _status(argv)
     finally:
-        if argv is None:
-            # The process ends, and with it all there is: no need to walk through it before.
+        if argv is None and "torch" not in sys.modules:
+            # The process ends, and with it all there is: no need to walk through it before. With
+            # torch, triton would complain of what is left.
             gc.freeze()
 
 
