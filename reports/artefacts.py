@@ -18,24 +18,26 @@ from camsweep.reports.spec import (
     PicturesSpec,
     TableSpec,
     paper,
-    shipped,
 )
 from camsweep.reports.specparts import Side
 from camsweep.sweeps.spec import load_sweep
 
 
-def unlike_paper(published: Paper, selection: Selection, trials: Iterable[Trial]) -> str:
+def unlike_paper(
+    published: Paper, artefact: str, selection: Selection, trials: Iterable[Trial]
+) -> str:
     """Why measured numbers may not stand beside the paper's, from facts about the trials.
 
     Args:
         published: says what the trials must be like.
+        artefact: its name in the paper's file, ``table1``.
         selection: whose profile they have.
         trials: those of the artefact, of one set of overrides.
 
     Returns:
         Empty where they are comparable, else `OTHER_DATA` or `OTHER_SETTINGS`.
     """
-    want = published.comparable
+    want = published.like(artefact)
     done = [t for t in trials if t.done]
     alike = all(t.classes == want.classes and t.eval_images == want.images for t in done)
     if not done or not alike:
@@ -48,12 +50,8 @@ def available(spec: AnySpec, selection: Selection) -> bool:
     """Whether at least half of the cells of one of the artefact's sweeps have a trial.
 
     A trial serves every shipped sweep that asks for it, so one cell alone says nothing: a report
-    that nobody asked more of would be full of holes. What can't be measured at all is shown with
-    its paper's others.
+    that nobody asked more of would be full of holes.
     """
-    if not spec.measurable:
-        others = (one for one in shipped().values() if one.paper == spec.paper and one.measurable)
-        return any(available(one, selection) for one in others)
     have = {use for trial in selection.trials for use in trial.memberships}
     for sweep in spec.sweeps():
         labels = {label for label, _ in load_sweep(sweep).cells()}
@@ -75,7 +73,7 @@ def fill(spec: AnySpec, selection: Selection, measurements: Measurements, store:
     overrides = one_overrides(selection, spec.cells())
     cells = set(spec.cells())
     mine = [t for t in selection.trials if cells.intersection(t.memberships) and fits(t, overrides)]
-    unlike = unlike_paper(published, selection, mine)
+    unlike = unlike_paper(published, spec.name, selection, mine)
     # Whose commands tell how to fill a hole: the artefact's own trials first, then the newest.
     own = {t.id for t in mine}
     known = [t for t in selection.trials if t.data_digest == selection.data_digest]
@@ -92,31 +90,34 @@ def fill(spec: AnySpec, selection: Selection, measurements: Measurements, store:
 
 def _table(spec: TableSpec, state: Filling, measurements: Measurements) -> Filled:
     numbers = state.published.artefacts.get(spec.name, {})
-    cells = {r.name: state.cell(spec.sweep, r.label) for r in spec.rows if r.label is not None}
-    base = cells.get(spec.reference or "")
+    cells = {label: state.cell(sweep, label) for sweep, label in spec.cells()}
+    bases = next((row for row in spec.rows if row.name == spec.reference), None)
     lines = []
     for row in spec.rows:
         given = numbers.get(row.published or "", {})
-        trials = cells[row.name].trials if row.name in cells else ()
-        values = []
+        values, seeds = [], 0
         for column in spec.columns:
             published = given.get(column.published or column.name)
-            if column.metric is None or row.label is None:
-                values.append(state.value(None, published, hole=row.pending or bool(row.label)))
+            label = row.label_of(column.name)
+            if column.metric is None or label is None:
+                values.append(state.value(None, published, hole=bool(row.label)))
                 continue
+            trials = cells[label].trials
+            seeds = max(seeds, len(trials))
             estimate = measurements.estimate(trials, column.metric)
             missing = estimate is None and not (column.optional and bool(trials))
             if missing and trials:
-                state.miss(spec.sweep, f"{row.label} / {column.name}")
+                state.miss(spec.sweep, f"{label} / {column.name}")
             effect = None
-            if base is not None and estimate is not None and row.name != spec.reference:
-                reference = measurements.estimate(base.trials, column.metric)
+            base = bases.label_of(column.name) if bases is not None else None
+            if base is not None and estimate is not None and row is not bases:
+                reference = measurements.estimate(cells[base].trials, column.metric)
                 effect = reference and measurements.difference(estimate, reference)
             values.append(state.value(estimate, published, effect, missing))
         facts = tuple(row.facts.get(name, "") for name in spec.facts)
         only = row.label is None
         lines.append(
-            Line(row.name, tuple(values), len(trials), row.ours, published_only=only, facts=facts)
+            Line(row.name, tuple(values), seeds, row.ours, published_only=only, facts=facts)
         )
     headline = [c.name for c in spec.columns].index(spec.headline or spec.columns[0].name)
     values_of = [(line.name, line.values[headline]) for line in lines]
@@ -139,8 +140,7 @@ def _unmeasured(spec: TableSpec) -> list[Hole]:
     """
     reasons: dict[str, list[str]] = {}
     for column in spec.columns:
-        # Where no row is measured at all the rows tell it.
-        if column.hole and spec.measurable:
+        if column.hole:
             reasons.setdefault(column.hole, []).append(f"column {column.name}")
     for row in spec.rows:
         if row.hole:

@@ -153,5 +153,5 @@ def write_page(report: Report, request: Request, refresh: int | None = None) -> 
 
 
 def everything(report: Report) -> Sequence[Exhibit]:
-    """All exhibits of a report, the leaderboard first."""
-    return [report.ranked[0], *report.exhibits]
+    """All exhibits of a report, the selection's leaderboards first."""
+    return [*report.ranked[: len(report.own_boards)], *report.exhibits]

@@ -137,10 +137,9 @@ def table(filled: Filled) -> Html:
             head.append(tag("th", name, scope="col"))
             for row, cell in zip(cells, column_cells, strict=True):
                 row.append(cell)
-    if filled.spec.measurable:
-        head.append(tag("th", "seeds", scope="col"))
-        for row, line in zip(cells, filled.lines, strict=True):
-            row.append(tag("td", line.seeds or BLANK))
+    head.append(tag("th", "seeds", scope="col"))
+    for row, line in zip(cells, filled.lines, strict=True):
+        row.append(tag("td", line.seeds or BLANK))
     rows = []
     for row, line in zip(cells, filled.lines, strict=True):
         rows.append(tag("tr", *row, class_="paper-only" if line.published_only else None))

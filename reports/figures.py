@@ -247,8 +247,13 @@ def curve(filled: Filled) -> go.Figure:
     return _style(figure, 480 if split else 400)
 
 
-def losses(curves: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> go.Figure:
-    """Classification loss by epoch: ``(name, epochs from 1, mean loss)`` of each variant."""
+def losses(curves: Sequence[tuple[str, Sequence[int], Sequence[float]]], what: str) -> go.Figure:
+    """A loss by epoch: ``(name, epochs from 1, mean loss)`` of each variant.
+
+    Args:
+        curves: one a variant.
+        what: the loss in words.
+    """
     figure = go.Figure()
     for index, (name, epochs, values) in enumerate(curves):
         figure.add_trace(
@@ -271,7 +276,7 @@ def losses(curves: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> go.F
     figure.update_xaxes(
         **_axis(title_text="epoch", tick0=0, dtick=step, tickformat="d", range=[0.5, last + 0.5])
     )
-    figure.update_yaxes(**_axis(title_text="classification loss, mean over seeds"))
+    figure.update_yaxes(**_axis(title_text=f"{what}, mean over seeds"))
     _style(figure, 380 + 22 * len(curves))
     figure.update_layout(
         # One a line: names are as long as what sets a variant apart.

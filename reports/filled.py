@@ -63,7 +63,8 @@ class Filled:
     ``columns`` name ``Line.values``, ``facts`` name ``Line.facts``; ``unlike`` says why the numbers
     can't be compared with the paper's, empty where they can; ``settings`` are the overrides of all
     rows, ``--set epochs=1``; ``protocol`` is what was done otherwise than for the published
-    numbers, and ``sources`` where that is known from.
+    numbers, and ``sources`` where that is known from; ``measures`` says what the numbers are of,
+    ``segmentation on val``, empty where all are of maps.
     """
 
     spec: AnySpec
@@ -81,6 +82,7 @@ class Filled:
     facts: tuple[str, ...] = ()
     protocol: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    measures: str = ""
 
     @property
     def comparable(self) -> bool:

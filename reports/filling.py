@@ -9,6 +9,7 @@ from typing import Any
 from camsweep.reports.cells import Cell, Overrides, gather
 from camsweep.reports.commands import run_command
 from camsweep.reports.filled import Filled, Hole, Line, Value
+from camsweep.reports.kinds import told
 from camsweep.reports.load import Selection, Trial, settings_text
 from camsweep.reports.measure import Estimate
 from camsweep.reports.protocol import differences, sources
@@ -113,6 +114,7 @@ class Filling:
             images=self.images,
             protocol=protocol,
             sources=sources(self.published, spec.name) if protocol else (),
+            measures=told(trial for _, trial in self.shown),
             **content,
         )
 

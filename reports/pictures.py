@@ -17,6 +17,7 @@ from camsweep.reports.cells import gather, one_overrides
 from camsweep.reports.figures import COLOURS, FONT, TEXT, WIDTH
 from camsweep.reports.load import Selection, Trial, read_pictures
 from camsweep.reports.spec import PicturesSpec
+from camsweep.reports.specparts import MASKS, RESULTS
 from camsweep.sweeps.store import Store
 
 Pixels = NDArray[np.uint8]
@@ -86,8 +87,8 @@ def _tile(show: str, key: str, arrays: dict[str, Pixels]) -> bytes | None:
     image = arrays.get(f"{key}/image")
     if show == "image" and image is not None:
         return png(image)
-    if show == "mask" and f"{key}/mask" in arrays:
-        return png(colour_mask(arrays[f"{key}/mask"]))
+    if show in ("mask", *MASKS) and f"{key}/{show}" in arrays:
+        return png(colour_mask(arrays[f"{key}/{show}"]))
     if show in ("map", "raw") and image is not None and f"{key}/{show}" in arrays:
         return png(overlay(image, arrays[f"{key}/{show}"]))
     return None
@@ -106,15 +107,24 @@ def pictures(spec: PicturesSpec, selection: Selection, store: Store) -> Pictures
     whole = next((a for a in arrays.values() if a), None)
     if whole is None:
         return None
-    keys = sorted({name.rsplit("/", 1)[0] for name in whole if name.endswith("/image")})
     rows = []
-    for key in keys[: spec.images]:
+    for key in _keys(spec, arrays, whole)[: spec.images]:
         tiles = tuple(
             _tile(c.show, key, arrays[c.label] if c.label is not None else whole)
             for c in spec.columns
         )
         rows.append((_caption(whole.get(f"{key}/mask"), key, classes), tiles))
     return Pictures(tuple(c.name for c in spec.columns), tuple(rows))
+
+
+def _keys(
+    spec: PicturesSpec, arrays: dict[str, dict[str, Pixels]], whole: dict[str, Pixels]
+) -> list[str]:
+    """The images that a column has a result of: those of its stage may be of another split."""
+    keys = sorted({name.rsplit("/", 1)[0] for name in whole if name.endswith("/image")})
+    results = [(arrays[c.label], c.show) for c in spec.columns if c.label and c.show in RESULTS]
+    shown = [k for k in keys if any(f"{k}/{show}" in of for of, show in results)]
+    return shown if results else keys
 
 
 def _first(trials: tuple[Trial, ...], store: Store) -> dict[str, Pixels]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from camsweep.methods.segment.config import SegmentConfig
 from camsweep.reports.load import Trial
 from camsweep.reports.published import FACTS, Paper, Protocol, Setting, Stated
 
@@ -16,7 +17,17 @@ from camsweep.reports.published import FACTS, Paper, Protocol, Setting, Stated
 _READ: dict[str, Callable[[Trial], Any]] = {
     "images": lambda trial: trial.eval_images or None,
     "resize": lambda trial: _resize(trial.config),
+    "affinity_backbone": lambda trial: _network(trial.config, "affinity"),
+    "segment_backbone": lambda trial: _network(trial.config, "segment"),
 }
+
+
+def _network(config: dict[str, Any], role: str) -> str | None:
+    """The backbone of a later network: rows have it as it was asked for, so mostly ``auto``."""
+    if config.get(f"{role}_backbone") is None:
+        return None
+    named = SegmentConfig.model_construct(**config)
+    return named.affinity_network if role == "affinity" else named.segment_network
 
 
 def _resize(config: dict[str, Any]) -> tuple[int, int] | None:
@@ -44,7 +55,7 @@ def say(name: str, value: Any) -> str:
         numbers = [f"{item:g}" if isinstance(item, int | float) else str(item) for item in value]
         if not any(value) and name in ("resize", "jitter"):
             return "none"
-        if name == "resize":
+        if name in ("resize", "segment_rescale"):
             return " to ".join(numbers)
         if name == "thresholds":
             return f"{numbers[0]} to {numbers[1]} by {numbers[2]}"

@@ -40,6 +40,35 @@ FACTS = {
     "centre_features": "centred features of PCM",
     "pcm_stride": "stride of PCM",
     "train_seed_features": "features of the seeds in training",
+    "refine": "pseudo masks by",
+    "mask_background": "background of the maps",
+    "mask_power": "alpha of the maps' background",
+    "crf": "denseCRF of the pseudo masks",
+    "crf_unary": "denseCRF starts from",
+    "crf_reach": "reach of denseCRF",
+    "affinity_recipe": "recipe of AffinityNet",
+    "irn_recipe": "recipe of IRN",
+    "affinity_backbone": "backbone of AffinityNet or IRN",
+    "affinity_epochs": "its epochs",
+    "affinity_batch": "its batch",
+    "affinity_crop": "its crop",
+    "affinity_lr": "its learning rate",
+    "walk_alpha": "alpha of the random walk",
+    "walk_beta": "beta of the random walk",
+    "walk_doublings": "doublings of the random walk",
+    "walk_crf": "denseCRF after the random walk",
+    "segment": "segmentation network",
+    "segment_backbone": "backbone of the segmentation",
+    "segment_steps": "steps of the segmentation",
+    "segment_batch": "batch of the segmentation",
+    "segment_crop": "crop of the segmentation",
+    "segment_lr": "learning rate of the segmentation",
+    "segment_rescale": "training scales of the segmentation",
+    "segment_jitter": "colour jitter of the segmentation",
+    "segment_split": "evaluated split",
+    "segment_scales": "test scales of the segmentation",
+    "segment_flip_test": "test flip of the segmentation",
+    "segment_crf": "denseCRF at the test",
 }
 
 
@@ -108,20 +137,29 @@ class Comparable(Frozen):
 
 
 class Paper(Frozen):
-    """The published numbers of a paper, in percent: artefact -> row -> column -> number."""
+    """The published numbers of a paper, in percent: artefact -> row -> column -> number.
+
+    ``comparable`` is for all its artefacts but those that ``elsewhere`` names, which were measured
+    on other images.
+    """
 
     paper: str
     title: str
     measured_on: str
     comparable: Comparable
+    elsewhere: dict[str, Comparable] = Field(default_factory=dict)
     artefacts: dict[str, dict[str, dict[str, float]]]
     protocol: tuple[Protocol, ...] = ()
 
     @model_validator(mode="after")
     def _known_artefacts(self) -> Paper:
-        for group in self.protocol:
-            for name in group.artefacts:
-                if name not in self.artefacts:
-                    hint = nearest(name, list(self.artefacts))
-                    raise ValueError(f"protocol: no artefact '{name}'{hint}")
+        named = [("protocol", name) for group in self.protocol for name in group.artefacts]
+        for where, name in [*named, *(("elsewhere", name) for name in self.elsewhere)]:
+            if name not in self.artefacts:
+                hint = nearest(name, list(self.artefacts))
+                raise ValueError(f"{where}: no artefact '{name}'{hint}")
         return self
+
+    def like(self, artefact: str) -> Comparable:
+        """What trials must be like to be compared with an artefact's numbers."""
+        return self.elsewhere.get(artefact, self.comparable)

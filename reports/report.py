@@ -6,27 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
-from camsweep.reports import figures
 from camsweep.reports.artefacts import available, fill
+from camsweep.reports.board.boards import boards
 from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.ofstore import other_boards
-from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.board.showing import board_exhibit
 from camsweep.reports.choosing import Say, chosen, with_unread
-from camsweep.reports.exhibit import Drawn, Exhibit
-from camsweep.reports.load import Selection, read_epochs
+from camsweep.reports.exhibit import Exhibit
+from camsweep.reports.load import Selection
 from camsweep.reports.measure import Measurements
 from camsweep.reports.own.showing import is_sweep, sweep_exhibits
 from camsweep.reports.repeated import with_repeats
 from camsweep.reports.searches.exhibits import is_search, search_exhibits
 from camsweep.reports.showing import exhibit_of
 from camsweep.reports.spec import AnySpec, select, shipped
+from camsweep.reports.training import training
 from camsweep.sweeps.repeats import load_repeats
-from camsweep.sweeps.store import Store
 
-TRAINING_CURVES = 12
 RESAMPLES = 1000
 
 
@@ -37,7 +33,8 @@ class Report:
     Attributes:
         store: as the user wrote it.
         selection: the trials of one profile and data set, and what else the store holds.
-        boards: the leaderboard, then one for each other profile and data set of the store.
+        boards: the leaderboard of what most trials measured, then those of what else trials of the
+            same profile and data set measured, then those of the store's others.
         exhibits: everything else, page by page in order.
         resamples: of the bootstrap.
     """
@@ -53,10 +50,22 @@ class Report:
         """The leaderboard of the selection."""
         return self.boards[0]
 
+    @property
+    def own_boards(self) -> tuple[Leaderboard, ...]:
+        """Those of the selection: one for each stage and split that its trials measured."""
+        where = _where(self.selection)
+        return tuple(board for board in self.boards if _where(board.selection) == where)
+
     @cached_property
     def ranked(self) -> tuple[Exhibit, ...]:
         """The exhibit of each board, which the page and the files share."""
-        return tuple(map(board_exhibit, self.boards))
+        first, *others = self.boards
+        named = (f"leaderboard/{board.kind or 'maps'}".replace(" ", "-") for board in others)
+        return (board_exhibit(first), *map(board_exhibit, others, named))
+
+
+def _where(selection: Selection) -> tuple[str, str, str]:
+    return selection.profile, selection.data_name, selection.data_digest
 
 
 def assemble(
@@ -87,7 +96,7 @@ def assemble(
     opened, selection = chosen(store, profile, data, say)
     measurements = Measurements(opened, selection.trials, resamples=resamples, seed=seed)
     repeats = load_repeats(opened)
-    board = leaderboard(selection, measurements, repeats=repeats)
+    mine = boards(selection, measurements, repeats)
     others = other_boards(opened, selection, repeats, resamples=resamples, seed=seed)
     shown = []
     for spec in _specs(papers, selection) if papers or not artefacts else []:
@@ -99,11 +108,11 @@ def assemble(
     if not artefacts or any(map(is_search, artefacts)):
         asked = [name for name in artefacts if is_search(name)] if artefacts else None
         shown += search_exhibits(opened, selection, store, seed=seed, say=say, asked=asked)
-    curves = training(board, opened)
+    curves = training(mine, opened)
     if curves is not None:
         shown.append(curves)
     selection = with_unread(selection, measurements.unread, say)
-    return Report(store, selection, (board, *others), tuple(shown), resamples)
+    return Report(store, selection, (*mine, *others), tuple(shown), resamples)
 
 
 def of_papers(artefacts: Sequence[str]) -> list[str]:
@@ -121,34 +130,3 @@ def _specs(artefacts: Sequence[str], selection: Selection) -> list[AnySpec]:
     if artefacts:
         return select(list(artefacts))
     return [spec for spec in shipped().values() if available(spec, selection)]
-
-
-def training(board: Leaderboard, store: Store) -> Exhibit | None:
-    """Classification loss by epoch, mean over seeds, of the best variants.
-
-    Not the total: its other terms may be ramped up, and then it rises while all goes well. None
-    where no variant has two epochs, as a point is no course.
-    """
-    entries = board.entries[:TRAINING_CURVES]
-    rows = read_epochs(store, [t for e in entries for t in e.trials])
-    curves = []
-    for entry in entries:
-        runs = [rows[t.id] for t in entry.trials if t.id in rows]
-        runs = [run for run in runs if all(row.get("loss.cls") is not None for row in run)]
-        length = min((len(run) for run in runs), default=0)
-        if length > 1:
-            mean = np.mean([[row["loss.cls"] for row in run[:length]] for run in runs], axis=0)
-            # Stored from 0; people count from 1.
-            epochs = [int(row["epoch"]) + 1 for row in runs[0][:length]]
-            curves.append((f"{entry.rank}. {entry.name}", epochs, [float(v) for v in mean]))
-    if not curves:
-        return None
-    selection = board.selection
-    caption = (
-        f"Classification loss by epoch of the best variants (at most {TRAINING_CURVES}), mean over "
-        f"seeds, data set {selection.data}, profile {selection.profile}. Of CPN it is the mean "
-        "over the image and its hidden pair, so compare the course, not the level."
-    )
-    alt = f"Classification loss by epoch of {len(curves)} variants."
-    drawn = Drawn("", "Training curves", alt, figures.losses(curves))
-    return Exhibit("training", "training", "", "Training curves", caption, (drawn,))

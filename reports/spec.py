@@ -18,8 +18,8 @@ from camsweep.shards.errors import InputError, nearest
 class Artefact(Frozen):
     """What all artefacts have. ``name`` and ``paper`` come from the file's place.
 
-    ``sweep`` is empty where nothing can be measured yet; ``measured_on`` says what the published
-    numbers were measured on where that is not what the paper's others were.
+    ``measured_on`` says what the published numbers were measured on where that is not what the
+    paper's others were.
     """
 
     paper: str
@@ -43,11 +43,6 @@ class Artefact(Frozen):
     def cells(self) -> tuple[tuple[str, str], ...]:
         """The (sweep, label) pairs that stand in the artefact."""
         return ()
-
-    @property
-    def measurable(self) -> bool:
-        """Whether this version can fill any of it."""
-        return bool(self.cells())
 
     @model_validator(mode="after")
     def _has_sweep(self) -> Artefact:
@@ -91,11 +86,18 @@ class TableSpec(Artefact):
                 if name not in self.facts:
                     hint = nearest(name, self.facts)
                     raise ValueError(f"rows: {row.name}: no facts column '{name}'{hint}")
+            for name in row.labels:
+                if name not in columns:
+                    raise ValueError(
+                        f"rows: {row.name}: no column '{name}'{nearest(name, columns)}"
+                    )
         return self
 
     def cells(self) -> tuple[tuple[str, str], ...]:
-        """Those of the rows that are measured."""
-        return tuple((self.sweep, row.label) for row in self.rows if row.label is not None)
+        """Those of the rows that are measured, in any of their columns."""
+        measured = [column.name for column in self.columns if column.metric is not None]
+        labels = [row.label_of(name) for row in self.rows for name in measured]
+        return tuple(dict.fromkeys((self.sweep, label) for label in labels if label is not None))
 
 
 class CurveSpec(Artefact):
@@ -122,11 +124,6 @@ class PicturesSpec(Artefact):
     def cells(self) -> tuple[tuple[str, str], ...]:
         """Those of the columns that show maps."""
         return tuple((self.sweep, c.label) for c in self.columns if c.label is not None)
-
-    @property
-    def measurable(self) -> bool:
-        """Whether a column shows a map; images and masks alone are no result."""
-        return any(column.show in ("map", "raw") for column in self.columns)
 
 
 class ContrastSpec(Artefact):

@@ -15,9 +15,17 @@ METRICS = (
     "miou_refined",
     "miou_is_cam",
     "miou_estimated",
+    "miou_maps",
+    "miou_pseudo",
+    "miou_segment",
     "background_iou",
     "foreground_iou",
+    "precision_pseudo",
+    "recall_pseudo",
 )
+#: What a picture grid shows of a trial: its maps, and masks drawn as the ground truth is.
+MASKS = ("pseudo", "segment")
+RESULTS = ("map", "raw", *MASKS)
 
 
 def _metric(name: str) -> str:
@@ -60,26 +68,31 @@ class Column(Frozen):
 class Row(Frozen):
     """A row: the sweep's ``label``, or a published row (``hole`` says why it is not measured).
 
-    ``pending`` marks a published row of a method that this version has: its cells are holes, where
-    those of other people's methods are blank. ``facts`` are its words in the table's ``facts``
-    columns.
+    ``facts`` are its words in the table's ``facts`` columns. ``labels`` are by the name of a column
+    that another cell of the sweep measures than ``label``.
     """
 
     name: str
     label: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
     published: str | None = None
     hole: str | None = None
     ours: bool = False
-    pending: bool = False
     facts: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _measured_or_published(self) -> Row:
         if self.label is None and (self.published is None or self.hole is None):
             raise ValueError("a row without label needs published and hole")
-        if self.label is not None and (self.hole or self.pending):
-            raise ValueError("a row with label is measured: it has neither hole nor pending")
+        if self.label is not None and self.hole:
+            raise ValueError("a row with label is measured: it has no hole")
+        if self.label is None and self.labels:
+            raise ValueError("labels: only beside label")
         return self
+
+    def label_of(self, column: str) -> str | None:
+        """The sweep's cell that a column of the row is measured by; None where it is not."""
+        return self.labels.get(column, self.label)
 
 
 class Point(Frozen):
@@ -94,12 +107,13 @@ class Point(Frozen):
 class Shown(Frozen):
     """A column of a picture grid: ``map`` is a label's final map, ``raw`` its classifier's CAM.
 
+    ``pseudo`` are its pseudo masks and ``segment`` its segmentations, in the classes' colours.
     ``show: hole`` draws nothing but a named gap, and ``hole`` says why. Images and masks are those
     of ``label`` where it is given, else of the first label that has pictures.
     """
 
     name: str
-    show: Literal["image", "mask", "map", "raw", "hole"]
+    show: Literal["image", "mask", "map", "raw", "pseudo", "segment", "hole"]
     label: str | None = None
     hole: str | None = None
 
@@ -107,7 +121,7 @@ class Shown(Frozen):
     def _shown_or_hole(self) -> Shown:
         if (self.show == "hole") != (self.hole is not None):
             raise ValueError("hole (why there is nothing) goes with show: hole, and only with it")
-        if self.show in ("map", "raw") and self.label is None:
+        if self.show in RESULTS and self.label is None:
             raise ValueError(f"show: {self.show} needs a label")
         return self
 

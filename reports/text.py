@@ -44,11 +44,13 @@ def published(value: Value, decimals: int) -> str:
 
 
 def where(filled: Filled) -> str:
-    """Data set, profile, overrides and images: stands in every caption."""
+    """Data set, profile, overrides, images and what was measured: stands in every caption."""
     images = f", {filled.images:,} images" if filled.images else ""
     selection = filled.selection
     settings = f" with {filled.settings}" if filled.settings else ""
-    return f"Measured on data set {selection.data}, profile {selection.profile}{settings}{images}."
+    of = f": {filled.measures}" if filled.measures else ""
+    profile = f"profile {selection.profile}{settings}"
+    return f"Measured on data set {selection.data}, {profile}{images}{of}."
 
 
 def caption(filled: Filled) -> str:
@@ -57,9 +59,6 @@ def caption(filled: Filled) -> str:
     measured_on = spec.measured_on or paper(spec.paper).measured_on
     if isinstance(spec, PicturesSpec):
         return " ".join(p for p in (spec.about, where(filled)) if p)
-    if not spec.measurable:
-        words = f"Published, in percent: {measured_on}. This version measures none of it."
-        return f"{spec.about} {words}".strip()
     parts = [spec.about, where(filled)]
     shown = "Mean over seeds and 95 % interval, in percent"
     parts.append(f"{shown}; published: {measured_on}.")
@@ -220,9 +219,8 @@ def grid(filled: Filled) -> Grid:
             headers_list.append(header)
             for row, text in zip(rows, texts, strict=True):
                 row.append(text)
-    if spec.measurable:
-        headers_list.append("seeds")
-        for row, line in zip(rows, filled.lines, strict=True):
-            row.append(str(line.seeds or BLANK))
+    headers_list.append("seeds")
+    for row, line in zip(rows, filled.lines, strict=True):
+        row.append(str(line.seeds or BLANK))
     cells = tuple(tuple(row) for row in rows)
     return Grid(title, caption(filled), tuple(headers_list), cells, notes(filled))

@@ -28,12 +28,40 @@ CPN = {
     "method": "cpn", "patches": "superpixel", "s_n": 200, "p_h": 0.5, "pair": True, "tcp": True,
     "cpcr": True, "ohem": True, "pcm": True, "prcm": True, "map": "refined", "epochs": 6,
 }  # fmt: skip
+SIPE = {"method": "sipe", "ipe": True, "map": "is_cam", "pseudo_labels": "estimated", "epochs": 6}
+#: Sweeps whose trials go on after the maps; they are made where they are asked for.
+CHAINS = ("cpn/table5", "sipe/table1", "sipe/table2", "sipe/table3")
+#: What each stage after the maps adds to the mean IoU.
+REFINED, SEGMENTED, SMOOTHED = 0.06, 0.05, 0.01
+
+
+def config_of(sweep: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The config of a cell; what is neither CPN's nor of a chain is the baseline's."""
+    if given["method"] == "cpn":
+        config = {**CPN, **given}
+    elif sweep not in CHAINS:
+        config = {"method": "cam", "epochs": 6}
+    else:
+        config = {**SIPE, **given} if given["method"] == "sipe" else {"epochs": 6, **given}
+        config.pop("form", None)
+    if sweep in CHAINS:
+        config |= {"eval_split": "train"}
+    if "segment" in config:
+        config = {"segment_crf": "none", "segment_split": "val", **config}
+    return config
 
 
 def quality(config: dict[str, Any]) -> float:
-    """The mean IoU that the counts of a config are drawn around."""
-    if config["method"] == "cam":
-        return 0.42
+    """The mean IoU that the counts of a config are drawn around: those of its last stage."""
+    value = quality_of_maps(config)
+    value += REFINED * ("refine" in config) + SEGMENTED * ("segment" in config)
+    return value + SMOOTHED * (config.get("segment_crf", "none") != "none")
+
+
+def quality_of_maps(config: dict[str, Any]) -> float:
+    """The mean IoU of the maps."""
+    if config["method"] != "cpn":
+        return {"cam": 0.42, "seam": 0.44, "sipe": 0.48}[config["method"]]
     if config["patches"] == "grid":
         return 0.455 - 0.012 * abs(math.log2(max(config["grid_sizes"]) / 112))
     value = 0.47 - 0.010 * abs(math.log2(config["s_n"] / 200))
@@ -67,8 +95,11 @@ def _miou(total: np.ndarray) -> tuple[float, float, float]:
     return float(per.mean()), float(per[0]), float(per[1:].mean())
 
 
-def pictures(quality_of: float) -> bytes:
-    """Twelve made-up pictures with masks and maps."""
+def pictures(quality_of: float, config: dict[str, Any] | None = None) -> bytes:
+    """Twelve made-up pictures with masks and maps; of a chain the masks of its later stages too.
+
+    Segmentations are of pictures of another split, which have no maps.
+    """
     rng = np.random.default_rng(3)
     arrays: dict[str, np.ndarray] = {}
     yy, xx = np.mgrid[0:96, 0:96]
@@ -86,6 +117,13 @@ def pictures(quality_of: float) -> bytes:
         blob = np.exp(-(((yy - cy + 10) / (8 + 30 * quality_of)) ** 2) - ((xx - cx) / 14) ** 2)
         maps[klass - 1] = (255 * blob).astype(np.uint8)
         arrays |= {f"{key}/image": image, f"{key}/mask": mask, f"{key}/map": maps}
+        found = np.where(blob > 0.5, klass, 0).astype(np.uint8)
+        found[:2] = 255
+        if config and "refine" in config:
+            arrays[f"{key}/pseudo"] = found
+        if config and "segment" in config:
+            other = f"seg_{index:05d}"
+            arrays |= {f"{other}/image": image, f"{other}/mask": mask, f"{other}/segment": found}
     return save(arrays)
 
 
@@ -102,6 +140,7 @@ def make(
     failing: frozenset[str] = frozenset(),
     sweeps: tuple[str, ...] | None = None,
     eval_images: int | None = None,
+    segment_images: int | None = None,
     rename: dict[str, str] | None = None,
     cause: str = "out of memory",
     overrides: dict[str, Any] | None = None,
@@ -115,20 +154,22 @@ def make(
 
     ``overrides`` are applied to the configs that have such a setting, and told in their rows;
     ``day`` is when the trials ran; ``bare_failures`` writes failed rows as older stores have them,
-    without the data set's name and digest and without overrides and recipe.
+    without the data set's name and digest and without overrides and recipe. ``sweeps`` are those of
+    CPN by default, but for `CHAINS`. ``segment_images`` is what rows say of segmentations, beside
+    ``eval_images``.
     """
     store = Store(str(folder))
     trials: dict[str, dict[str, Any]] = {}
     for sweep in sweeps or tuple(shipped_names()):
-        if sweep.split("/")[0] != "cpn":
+        if sweep.split("/")[0] != "cpn" and sweep not in CHAINS:
+            continue
+        if sweep in CHAINS and not sweeps:
             continue
         for label, settings in load_sweep(sweep).cells():
             if label in missing:
                 continue
             given = dict(settings)
-            config = (
-                {**CPN, **given} if given["method"] == "cpn" else {"method": "cam", "epochs": 6}
-            )
+            config = config_of(sweep, given)
             if config.get("patches") == "grid":
                 config = {k: v for k, v in config.items() if k not in ("s_n", "p_h")} | {"p_h": 0.5}
             changed = {k: v for k, v in (overrides or {}).items() if config.get(k, v) != v}
@@ -158,6 +199,8 @@ def make(
         gone = ("data_name", "data_digest", "recipe", "overrides") if bare else ()
         own = {**common, "overrides": trial["overrides"]}
         own["started"] += timedelta(minutes=number)
+        if segment_images and "segment" in trial["config"]:
+            own["eval_images"] = segment_images
         kept = {k: v for k, v in own.items() if k not in gone}
         _write(store, trial_id, trial, images, noise, cause, kept)
     return store
@@ -216,9 +259,12 @@ def _write(
     }
     if is_cpn:
         row["metric.miou_refined"] = miou
+    if "refine" in config:
+        row |= chain_columns(config, seed, miou)
     for scale, less in (("0.5", 0.05), ("1", 0.01), ("1.5", 0.005), ("2", 0.02)):
         row[f"metric.miou_scale_{scale}"] = miou - less
-    keys = [f"val_{i:05d}" for i in range(images)]
+    split = "seg" if "segment" in config else "val"
+    keys = [f"{split}_{i:05d}" for i in range(images)]
     number_of = images * len(CLASSES)
     columns = {
         "trial_id": [trial_id] * number_of,
@@ -238,14 +284,49 @@ def _write(
         }
         for e in range(6)
     ]
+    for stage in ("affinity", "segment"):
+        if f"stage.{stage}" in row:
+            epochs += [
+                {"epoch": len(epochs) + e, "lr": 0.1, "seconds": 9.0,
+                 f"loss.{stage}.loss": 0.5 * math.exp(-0.3 * e) + 0.01 * seed}
+                for e in range(3)
+            ]  # fmt: skip
     tables = {
         "trials": _row_table(row),
         "images": image_table(columns),
         "epochs": epoch_table(trial_id, epochs),
     }
-    if seed == 0 and any(s == "cpn/fig5" for s in trial["sweeps"]):
-        store.write(f"artefacts/{trial_id}/pictures.safetensors", pictures(quality(config)))
+    if seed == 0 and ("refine" in config or any(s == "cpn/fig5" for s in trial["sweeps"])):
+        content = pictures(quality_of_maps(config), config)
+        store.write(f"artefacts/{trial_id}/pictures.safetensors", content)
     write_trial(store, trial_id, tables)
+
+
+def chain_columns(config: dict[str, Any], seed: int, miou: float) -> dict[str, Any]:
+    """What a row tells of the stages before the last one, and their ids."""
+    last = quality(config) - quality_of_maps(config) - REFINED
+    found = {
+        "metric.miou_pseudo": miou - last,
+        "metric.precision_pseudo": 0.7,
+        "metric.recall_pseudo": 0.6,
+        "metric.miou_maps": miou - last - REFINED,
+        "metric.miou_raw": miou - last - REFINED - 0.004,
+        "metric.miou_floor": 0.1,
+    }
+    if config["method"] == "cpn":
+        found["metric.miou_refined"] = found["metric.miou_maps"]
+    if "segment" in config:
+        found["metric.miou_segment"] = miou
+    settings: dict[str, Any] = {"seed": seed}
+    stages = {"train": ("method", "patches", "s_n"), "affinity": ("refine", "irn_recipe"),
+              "segment": ("segment",)}  # fmt: skip
+    for stage, names in stages.items():
+        settings |= {name: config.get(name) for name in names}
+        there = {"affinity": config["refine"] != "crf", "segment": "segment" in config}
+        if there.get(stage, True):
+            text = json.dumps([stage, settings], sort_keys=True)
+            found[f"stage.{stage}"] = hashlib.sha256(text.encode()).hexdigest()
+    return found
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from camsweep.reports.load import choose, read_pictures, read_trials
 from camsweep.reports.measure import Measurements
 from camsweep.reports.naming import variant_names
 from camsweep.reports.pictures import pictures
-from camsweep.reports.report import training
 from camsweep.reports.spec import PicturesSpec, shipped
 from camsweep.reports.text import grid, notes
+from camsweep.reports.training import training
 from camsweep.sweeps.results import load_trials
 from camsweep.sweeps.tables import trial_table
 
@@ -209,7 +209,7 @@ def test_training_epochs_are_whole_and_start_at_one(tmp_path: Path) -> None:
     store = make(tmp_path)
     selection = selection_of(store)
     board = ranking.leaderboard(selection, Measurements(store, selection.trials, resamples=20))
-    shown = training(board, store)
+    shown = training([board], store)
     assert shown is not None
     figure = shown.figures[0].figure
     assert figure is not None
@@ -217,7 +217,7 @@ def test_training_epochs_are_whole_and_start_at_one(tmp_path: Path) -> None:
     assert figure.layout.xaxis.dtick == 1
     assert tuple(figure.layout.xaxis.range) == (0.5, 6.5)
     for last in (20, 21, 90, 1000):
-        long = figures.losses([("a", list(range(1, last + 1)), [0.5] * last)])
+        long = figures.losses([("a", list(range(1, last + 1)), [0.5] * last)], "loss")
         step = long.layout.xaxis.dtick
         assert step == int(step)
         assert last / step <= 20

@@ -103,6 +103,8 @@ class Leaderboard:
         asked: the filters, in words; ranks are among the variants that fit them.
         variants: how many have a place; more than there are entries where the best were asked for.
         unknown: how many have none, as their metric is not known.
+        kind: what the entries were measured on, ``segmentation on val``; empty for maps where there
+            are no trials of the same profile and data set that were measured on something else.
     """
 
     metric: str
@@ -117,8 +119,15 @@ class Leaderboard:
     asked: str = ""
     variants: int = 0
     unknown: int = 0
+    kind: str = ""
+
+    @property
+    def title(self) -> str:
+        """``Leaderboard``, and what of where that is not all."""
+        return f"Leaderboard: {self.kind}" if self.kind else "Leaderboard"
 
     @property
     def key(self) -> str:
         """``embedded on voc12 (ab12cd34)``: what tells it from the store's other boards."""
-        return f"{self.selection.profile} on {self.selection.data}"
+        of = f"{self.selection.profile} on {self.selection.data}"
+        return f"{of}: {self.kind}" if self.kind else of

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from camsweep.reports.kinds import MAPS, what_of
 from camsweep.reports.known import method_defaults
 from camsweep.reports.load import Trial
 
@@ -19,11 +20,15 @@ _TOLD = frozenset({"method", "seed", "backbone", "map"})
 
 
 def stage(trial: Trial, metric: str = "miou") -> str:
-    """What a metric of a trial is measured on, in words: ``raw map``, ``refined map``, ``IS-CAM``.
+    """What a metric of a trial is measured on, in words.
 
-    The headline metrics are those of the config's `map`; ``miou_raw`` and its like name their own.
-    A config without it has one map, the raw one.
+    ``raw map``, ``refined map``, ``IS-CAM``; ``pseudo masks`` and ``segmentation`` where the trial
+    goes on to them. The headline metrics are those of its last stage, of the map of the config's
+    `map`; ``miou_raw`` and its like name their own. A config without it has one map, the raw one.
     """
+    what = what_of(trial, metric)
+    if what != MAPS:
+        return what
     named = metric.removeprefix("miou_") if metric.startswith("miou_") else ""
     kind = named if named in _MAPS else str(trial.config.get("map", "raw"))
     return _MAPS.get(kind, kind)

@@ -96,9 +96,7 @@ def leaderboard_grid(board: Leaderboard, limit: int | None = DETAILED) -> Grid:
     cells = tuple(
         (str(e.rank), *(row[name] for name in names)) for e, row in zip(entries, rows, strict=True)
     )
-    return Grid(
-        "Leaderboard", leaderboard_caption(board), headers, cells, _rest(board, len(entries))
-    )
+    return Grid(board.title, leaderboard_caption(board), headers, cells, _rest(board, len(entries)))
 
 
 def objects_grid(board: Leaderboard, limit: int | None = DETAILED) -> Grid | None:
@@ -123,6 +121,6 @@ def objects_grid(board: Leaderboard, limit: int | None = DETAILED) -> Grid | Non
     cells = tuple((str(e.rank), *row.values()) for e, row in zip(entries, rows, strict=True))
     shown = len(board.entries[:limit])
     return Grid(
-        "Leaderboard: precision, recall, object sizes",
+        f"{board.title}: precision, recall, object sizes",
         about, ("#", *rows[0]), cells, _rest(board, shown),
     )  # fmt: skip

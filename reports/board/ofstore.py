@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from camsweep.reports.board.boards import boards, one_board
 from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.filters import Filters
-from camsweep.reports.board.ranking import leaderboard
 from camsweep.reports.choosing import Say, chosen, with_unread
 from camsweep.reports.counted import COUNTED
 from camsweep.reports.load import Selection, Trial, choose, read_trials
@@ -37,7 +37,8 @@ def rank(
         metric: a metric column, higher is better.
         profile: a profile's name, or None for the one with most trials.
         data: the beginning of a data digest, or None.
-        say: gets one line for each other profile and data set that the store holds.
+        say: gets one line for each other profile and data set that the store holds, and for what
+            was measured on another stage or split.
         filters: which variants are ranked, and how many of the best are told.
         columns: metrics of `COUNTED` that are looked at, beside the one ranked by; fewer are
             quicker.
@@ -49,7 +50,7 @@ def rank(
         opened, selection = chosen(store, profile, data, say)
         wanted = tuple(name for name in COUNTED if name in {*columns, metric, "miou"})
         measurements = Measurements(opened, selection.trials, metrics=wanted)
-        board = leaderboard(selection, measurements, metric, load_repeats(opened), filters)
+        board = one_board(selection, measurements, metric, load_repeats(opened), filters, say)
     with_unread(selection, measurements.unread, say)
     return board
 
@@ -83,9 +84,9 @@ def other_boards(
         if trial.done and group != mine:
             groups.setdefault(group, []).append(trial)
     fewer = min(resamples, max(resamples // SHARE, FEWEST))
-    found = []
+    found: list[Leaderboard] = []
     for group in sorted(groups):
         other = choose(groups[group], group[0], group[2])
         measurements = Measurements(store, other.trials, resamples=fewer, seed=seed)
-        found.append(leaderboard(other, measurements, repeats=repeats))
+        found += boards(other, measurements, repeats)
     return tuple(found)

@@ -15,6 +15,7 @@ from camsweep.reports.board.groups import letters, separated
 from camsweep.reports.board.light import light, row_points
 from camsweep.reports.cells import newest_per_seed
 from camsweep.reports.counted import COUNTED
+from camsweep.reports.kinds import MAPS, last_stage
 from camsweep.reports.load import Selection, Trial
 from camsweep.reports.measure import Estimate, Measurements
 from camsweep.reports.naming import variant_names
@@ -49,6 +50,8 @@ def _check(metric: str, trials: Sequence[Trial]) -> None:
 
 def _estimated(trials: Sequence[Trial]) -> bool:
     """Whether the mIoU is that of labels estimated by the maps' own background, no threshold."""
+    if any(last_stage(t) != MAPS for t in trials):
+        return False
     return all("miou_estimated" in t.metrics and "threshold" not in t.metrics for t in trials)
 
 

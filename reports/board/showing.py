@@ -11,7 +11,7 @@ from camsweep.reports.board.records import CLASSES, RANKED, board_records, class
 from camsweep.reports.exhibit import Exhibit, Records
 
 
-def board_exhibit(board: Leaderboard) -> Exhibit:
+def board_exhibit(board: Leaderboard, name: str = "leaderboard") -> Exhibit:
     """The leaderboard as an exhibit: places, objects and classes, with their figures."""
     text, objects = leaderboard_grid(board), objects_grid(board)
     drawn = (forest(board), class_heat(board), cost_figure(board))
@@ -20,7 +20,7 @@ def board_exhibit(board: Leaderboard) -> Exhibit:
     if classes:
         records.append(("classes", Records(CLASSES, classes)))
     return Exhibit(
-        "leaderboard", "leaderboard", "", "Leaderboard", text.caption,
+        name, "leaderboard", "", board.title, text.caption,
         figures=tuple(one for one in drawn if one is not None),
         grids=(("", text), *((("objects", objects),) if objects else ())),
         records=tuple(records),

@@ -8,6 +8,7 @@ from camsweep.reports import seeded
 from camsweep.reports.board.entry import Leaderboard
 from camsweep.reports.board.groups import LEVEL
 from camsweep.reports.board.ranking import DETAILED, ESTIMATED, TESTED
+from camsweep.reports.kinds import SEGMENTATION
 from camsweep.reports.repeated import MARK, points
 from camsweep.reports.words import BLANK, counted, percent
 
@@ -45,6 +46,10 @@ def _about(board: Leaderboard) -> list[str]:
         f"Measured on data set {board.selection.data}, profile {board.selection.profile}{images}. "
         "Mean over seeds and 95 % interval, in percent."
     ]
+    if board.kind:
+        parts.append(
+            f"Of {board.kind}: nothing that was measured on something else is among these."
+        )
     if board.asked:
         parts.append(f"Only {board.asked}: ranks and tests are among these.")
     if board.variants > len(board.entries):
@@ -74,6 +79,12 @@ def _about(board: Leaderboard) -> list[str]:
     return parts
 
 
+def _floor(board: Leaderboard) -> str:
+    """What has no skill: what a chain's end is measured against knows no image labels."""
+    segmented = any(e.stage == SEGMENTATION for e in board.entries)
+    return "background alone" if segmented else "uniform maps with the true image labels"
+
+
 def leaderboard_caption(board: Leaderboard) -> str:
     """On which data, and how the groups were made; where nothing is done, that."""
     if not board.variants:
@@ -81,10 +92,7 @@ def leaderboard_caption(board: Leaderboard) -> str:
         return f"No trial is done yet{f', {failed:,} failed' if failed else ''}."
     parts = _about(board)
     if board.metric == "miou" and not math.isnan(board.floor):
-        parts.insert(
-            1,
-            f"No-skill floor (uniform maps with the true image labels): {percent(board.floor)}.",
-        )
+        parts.insert(1, f"No-skill floor ({_floor(board)}): {percent(board.floor)}.")
     if any(ESTIMATED in e.name for e in board.entries):
         parts.append(
             "† labels estimated by the maps' own background; all others are taken at their best "

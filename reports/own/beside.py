@@ -60,19 +60,20 @@ def beside(sheet: Sheet) -> Paper:
             if number is not None and spec.metric == METRIC:
                 found[point.label] = number
     elif isinstance(spec, TableSpec):
-        column = next((c for c in spec.columns if c.metric == METRIC), None)
+        columns = [column for column in spec.columns if column.metric == METRIC]
         for row in spec.rows:
-            if column is None:
-                break
-            number = given.get(row.published or "", {}).get(column.published or column.name)
-            if row.label is not None and number is not None:
-                found[row.label] = number
+            for column in columns:
+                label = row.label_of(column.name)
+                number = given.get(row.published or "", {}).get(column.published or column.name)
+                # Of two columns that the same cell measures the first counts.
+                if label is not None and number is not None:
+                    found.setdefault(label, number)
     rows = [row for row in sheet.rows if row.label in found]
     if not rows:
         return Paper(
             {}, remark=f"No row has a label of {name}, so no published number stands here."
         )
-    unlike = unlike_paper(about, sheet.selection, sheet.trials)
+    unlike = unlike_paper(about, spec.name, sheet.selection, sheet.trials)
     judged = judge([Pair(row.estimate, found[row.label]) for row in rows], unlike)
     laid = {
         row.label: Beside(
@@ -82,4 +83,4 @@ def beside(sheet: Sheet) -> Paper:
         )
         for row, verdict in zip(rows, judged, strict=True)
     }
-    return Paper(laid, about.measured_on, unlike)
+    return Paper(laid, spec.measured_on or about.measured_on, unlike)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from camsweep.reports.cells import Cell, fits, gather, one_overrides
 from camsweep.reports.commands import run_command
 from camsweep.reports.filled import Hole
+from camsweep.reports.kinds import kind_of, told
 from camsweep.reports.load import Selection, Trial, settings_text
 from camsweep.reports.measure import Estimate, Measurements
 from camsweep.sweeps.forms import Form, FormCell
@@ -104,15 +105,21 @@ def fill_form(
     ]
     labels = [cell.label for cell in wanted]
     reference = form.compare if form.compare in labels else (labels[0] if form.compare else None)
-    base = next((e for cell, _, e in measured if cell.label == reference), None)
+    named_base = next((one for one in measured if one[0].label == reference), None)
+    compared, base = named_base[1:] if named_base else ((), None)
+
+    def effect(trials: Sequence[Trial], estimate: Estimate | None) -> Estimate | None:
+        # The difference of a segmentation on val and of maps on train would say nothing.
+        if estimate is None or base is None or _splits(trials) != _splits(compared):
+            return None
+        return measurements.difference(estimate, base)
+
     rows = tuple(
         Row(
             cell,
             trials,
             estimate,
-            measurements.difference(estimate, base)
-            if estimate is not None and base is not None and cell.label != reference
-            else None,
+            None if cell.label == reference else effect(trials, estimate),
         )
         for cell, trials, estimate in measured
     )
@@ -126,8 +133,23 @@ def fill_form(
         overrides=overrides,
         holes=_holes(form, rows, selection, store, overrides, named),
         failed=tuple(sorted(failed.values(), key=lambda t: (t.memberships, t.seed, t.id))),
-        notes=_left_out(found),
+        notes=(*_left_out(found), *_unlike(trial for row in rows for trial in row.trials)),
     )
+
+
+def _splits(trials: Iterable[Trial]) -> set[str]:
+    return {kind_of(trial).split for trial in trials}
+
+
+def _unlike(trials: Iterable[Trial]) -> tuple[str, ...]:
+    """What the rows measured, where that is not all the same."""
+    kinds = {kind_of(trial): trial for trial in trials}
+    if len(kinds) < 2:
+        return ()
+    splits = len({kind.split for kind in kinds}) > 1
+    apart = " Between different splits there is no effect." if splits else ""
+    words = told(kinds.values()) or "maps of several splits"
+    return (f"Rows measure different things: {words}.{apart}",)
 
 
 def _holes(

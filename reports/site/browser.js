@@ -58,7 +58,7 @@
       const truth = classed ? mask[i] : Number(mask[i] > 0);
       add(either, truth);
       if (labels[i] === truth) add(both, truth);
-      else add(either, labels[i]);
+      else if (labels[i] !== IGNORE) add(either, labels[i]); // no class: it misses what is there
     }
     return [...either.keys()].sort((a, b) => a - b)
       .map((index) => ({ index, iou: (both.get(index) ?? 0) / either.get(index) }));
@@ -177,19 +177,26 @@
     return found.map(nameOf).join(", ") || "no foreground";
   };
 
+  // The kind asked for; where this image has none of it, the first that it has.
+  const layerOf = (variant) => {
+    const asked = picked("kind") ?? "map";
+    const kinds = [asked, ...Object.keys(data.kinds)].filter((kind) => variant.maps[kind]?.[shot]);
+    return kinds.length ? [kinds[0], variant.maps[kinds[0]][shot]] : [asked, null];
+  };
+
   const variantPanel = async (variant, image, mask, threshold) => {
     const made = panel(variant.name);
     made.figure.className = "variant";
-    const kind = picked("kind") ?? "map";
-    const layer = (variant.maps[kind] ?? Object.values(variant.maps)[0])[shot];
+    const [kind, layer] = layerOf(variant);
     if (!layer) {
       made.say("not stored");
       return made.figure;
     }
-    const score = (await load(layer[0])).values;
+    const labelled = data.labels.includes(kind);
+    const score = labelled ? null : (await load(layer[0])).values;
     const winner = layer[1] ? (await load(layer[1])).values : null;
-    const labels = labelsAt(score, winner, threshold);
-    const scores = picked("mode") === "score";
+    const labels = labelled ? winner : labelsAt(score, winner, threshold);
+    const scores = !labelled && picked("mode") === "score";
     const scale = paint(made.canvas, shot, (i) => {
       if (!scores) return tint(image.rgba, i, labels[i]);
       const base = grey(image.rgba, i);
@@ -198,7 +205,8 @@
     outline(made.canvas, shot, labels, scale, []);
     if (!scores && winner) writeNames(made.canvas, shot, labels, scale);
     if (document.getElementById("ui-truth").checked) outline(made.canvas, shot, mask.values, scale, [16, 12]);
-    made.say(`threshold ${threshold.toFixed(2)}: ${words(overlap(mask.values, labels, winner !== null), winner !== null)}`);
+    const found = words(overlap(mask.values, labels, winner !== null), winner !== null);
+    made.say(labelled ? `${data.kinds[kind]}: ${found}` : `threshold ${threshold.toFixed(2)}: ${found}`);
     return made.figure;
   };
 

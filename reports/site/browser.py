@@ -8,7 +8,7 @@ from typing import Any
 from camsweep.reports.figures import COLOURS
 from camsweep.reports.markup import Html, join, script_json, tag
 from camsweep.reports.pictures import data_uri
-from camsweep.reports.site.gallery import KINDS, Gallery, Layer
+from camsweep.reports.site.gallery import KINDS, LABELS, Gallery, Layer
 
 #: Variants that are shown before the reader chooses.
 CHOSEN = 3
@@ -22,7 +22,8 @@ _HELP = (
 def _layer(layer: Layer | None) -> Any:
     if layer is None:
         return None
-    return [data_uri(layer.score), None if layer.winner is None else data_uri(layer.winner)]
+    pictures = (layer.score, layer.winner)
+    return [None if picture is None else data_uri(picture) for picture in pictures]
 
 
 def _data(gallery: Gallery) -> Html:
@@ -31,6 +32,7 @@ def _data(gallery: Gallery) -> Html:
             "classes": gallery.classes,
             "colours": COLOURS,
             "kinds": KINDS,
+            "labels": LABELS,
             "shots": [
                 {"key": s.key, "label": s.label, "width": s.width, "height": s.height,
                  "mask": data_uri(s.mask)}
@@ -58,6 +60,7 @@ def _radio(name: str, legend: str, options: dict[str, str], chosen: str) -> Html
 def _controls(gallery: Gallery) -> Html:
     known = any(not math.isnan(v.threshold) for v in gallery.variants)
     kinds = {k: text for k, text in KINDS.items() if any(k in v.maps for v in gallery.variants)}
+    legend = "Maps and masks" if any(kind in LABELS for kind in kinds) else "Map"
     slider = tag(
         "label", "Threshold ",
         tag("input", type="range", min="0", max="1", step="0.01", value="0.3", id="ui-threshold"),
@@ -75,7 +78,7 @@ def _controls(gallery: Gallery) -> Html:
         slider,
         _radio("whose", "Threshold of", whose, "own") if known else None,
         _radio("mode", "Show", {"score": "scores and outline", "label": "labels"}, "score"),
-        _radio("kind", "Map", kinds, next(iter(kinds))) if len(kinds) > 1 else None,
+        _radio("kind", legend, kinds, next(iter(kinds))) if len(kinds) > 1 else None,
         tag("label", tag("input", type="checkbox", id="ui-truth"), "outline of the ground truth"),
         tag("fieldset", tag("legend", "Variants"), *boxes, class_="stacked"),
         class_="controls", aria_label="What the pictures show",
@@ -103,8 +106,13 @@ def browser_page(gallery: Gallery) -> Html:
         if any(x and x.winner is None for v in gallery.variants for m in v.maps.values() for x in m)
         else ""
     )
+    labelled = (
+        " Pseudo masks and segmentations are labels already: for them the threshold counts nothing."
+        if any(kind in LABELS for v in gallery.variants for kind in v.maps)
+        else ""
+    )
     inner = join(
-        tag("p", _HELP + thinned + unclassed, class_="caption"),
+        tag("p", _HELP + labelled + thinned + unclassed, class_="caption"),
         tag("noscript", tag("p", "Maps and thresholds need JavaScript; the images are below.")),
         _controls(gallery),
         tag("p", "Images (arrow keys choose)", class_="label", id="ui-shots-label"),

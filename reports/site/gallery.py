@@ -2,7 +2,8 @@
 
 A score map holds the score of the strongest foreground class at each pixel in 256 steps; the class
 itself is a second picture. Older stores keep the score alone (then nothing but foreground against
-background can be said) or the maps of all classes.
+background can be said) or the maps of all classes. Pseudo masks and segmentations are the classes
+alone.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camsweep.reports.board.entry import Entry
+from camsweep.reports.board.entry import Entry, Leaderboard
+from camsweep.reports.kinds import last_stage
 from camsweep.reports.load import read_pictures
 from camsweep.sweeps.store import Store
 
@@ -26,7 +28,14 @@ Pixels = NDArray[np.uint8]
 VARIANTS, LOOKED = 8, 48
 #: Larger images are thinned to every second (third, ...) pixel, so that the page stays small.
 SIDE = 320
-KINDS = {"map": "final map", "raw": "raw map"}
+KINDS = {
+    "map": "final map",
+    "raw": "raw map",
+    "pseudo": "pseudo masks",
+    "segment": "segmentation",
+}
+#: Those that are labels already, for which there is no threshold.
+LABELS = ("pseudo", "segment")
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,12 @@ class Shot:
 
 @dataclass(frozen=True)
 class Layer:
-    """A score map as PNG, and the class of each pixel; None where the store does not tell it."""
+    """A score map as PNG, and the class of each pixel; None where the store does not tell it.
 
-    score: bytes
+    Labels have no score.
+    """
+
+    score: bytes | None
     winner: bytes | None
 
 
@@ -76,13 +88,26 @@ def encode(pixels: Pixels) -> bytes:
     return out.getvalue()
 
 
-def _order(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Each method's best first, so that methods can be compared; then by rank."""
-    best: dict[str, Entry] = {}
-    for entry in entries:
-        best.setdefault(entry.trials[0].method, entry)
-    yield from best.values()
-    yield from (e for e in entries if e not in best.values())
+def pictured(boards: Sequence[Leaderboard]) -> list[Entry]:
+    """The entries of several boards, the names told apart by what was measured."""
+    if len(boards) < 2:
+        return [entry for board in boards for entry in board.entries]
+    return [
+        replace(entry, name=f"{entry.name} ({board.kind})")
+        for board in boards
+        for entry in board.entries
+    ]
+
+
+def _order(entries: Sequence[Entry]) -> Iterator[tuple[int, Entry]]:
+    """Each method's best of each stage first, so that both can be compared; then as given."""
+    best: dict[tuple[str, str], int] = {}
+    for index, entry in enumerate(entries):
+        first = entry.trials[0]
+        best.setdefault((first.method, last_stage(first)), index)
+    chosen = set(best.values())
+    yield from ((index, entries[index]) for index in best.values())
+    yield from ((i, entry) for i, entry in enumerate(entries) if i not in chosen)
 
 
 def _stored(entry: Entry, store: Store) -> tuple[dict[str, Pixels], float]:
@@ -108,7 +133,11 @@ def _shot(key: str, arrays: Mapping[str, Pixels], classes: Sequence[str]) -> Sho
 
 def _layer(key: str, kind: str, arrays: Mapping[str, Pixels], step: int) -> Layer | None:
     maps, mask = arrays.get(f"{key}/{kind}"), arrays.get(f"{key}/mask")
-    if maps is None or mask is None or maps.ndim != 3 or maps.shape[1:] != mask.shape:
+    if maps is None or mask is None or maps.shape[-2:] != mask.shape:
+        return None
+    if kind in LABELS:
+        return Layer(None, encode(maps[::step, ::step])) if maps.ndim == 2 else None
+    if maps.ndim != 3:
         return None
     winner = arrays.get(f"{key}/{kind}_class")
     if winner is not None:
@@ -125,20 +154,20 @@ def gallery(entries: Sequence[Entry], store: Store) -> Gallery | None:
     """The pictures of the best variants that have any; None where there are none.
 
     Args:
-        entries: of a leaderboard, from best to worst.
+        entries: of leaderboards (`pictured`), each from best to worst.
         store: where the pictures are.
     """
-    chosen: list[tuple[Entry, dict[str, Pixels], float]] = []
-    for looked, entry in enumerate(_order(entries)):
+    chosen: list[tuple[int, Entry, dict[str, Pixels], float]] = []
+    for looked, (index, entry) in enumerate(_order(entries)):
         if looked >= LOOKED or len(chosen) >= VARIANTS:
             break
         arrays, threshold = _stored(entry, store)
         if arrays:
-            chosen.append((entry, arrays, threshold))
-    chosen.sort(key=lambda item: item[0].rank)
-    classes = next((e.trials[0].classes for e, _, _ in chosen if e.trials[0].classes), ())
+            chosen.append((index, entry, arrays, threshold))
+    chosen.sort(key=lambda item: item[0])
+    classes = next((e.trials[0].classes for _, e, _, _ in chosen if e.trials[0].classes), ())
     shots: dict[str, Shot] = {}
-    for _, arrays, _ in chosen:
+    for _, _, arrays, _ in chosen:
         for key in sorted(n.rpartition("/")[0] for n in arrays if n.endswith("/image")):
             shot = _shot(key, arrays, classes) if key not in shots else None
             if shot is not None:
@@ -146,11 +175,11 @@ def gallery(entries: Sequence[Entry], store: Store) -> Gallery | None:
     if not shots:
         return None
     variants = []
-    for entry, arrays, threshold in chosen:
+    for _, entry, arrays, threshold in chosen:
         maps: dict[str, tuple[Layer | None, ...]] = {}
         for kind in KINDS:
             layers = tuple(_layer(s.key, kind, arrays, s.step) for s in shots.values())
-            if any(layers) and layers not in maps.values():
+            if any(layers) and (kind in LABELS or layers not in maps.values()):
                 maps[kind] = layers
         if maps:
             variants.append(Variant(entry.rank, entry.name, threshold, maps))

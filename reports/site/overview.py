@@ -44,7 +44,7 @@ def _numbers(report: Report) -> Html:
         [
             ("trials done", len(trials) - failed),
             ("failed", failed),
-            ("method variants", len(report.board.entries)),
+            ("method variants", sum(len(board.entries) for board in report.own_boards)),
             ("seeds", len({t.seed for t in trials})),
             ("artefacts complete", f"{whole} of {len(report.exhibits)}"),
         ]
@@ -59,10 +59,13 @@ def _list(title: str, items: Sequence[object]) -> Html | None:
 
 def _findings(report: Report) -> list[object]:
     lines: list[object] = []
-    if report.board.entries:
-        best = report.board.entries[0]
+    for board in report.own_boards:
+        if not board.entries:
+            continue
+        best = board.entries[0]
+        of = f", {board.kind}: " if board.kind else ": "
         lines.append(
-            join("Best variant: ", tag("b", best.name), f", {measured(best.estimate)} % "
+            join(f"Best variant{of}", tag("b", best.name), f", {measured(best.estimate)} % "
                  f"({counted(len(best.trials), 'seed')}); see the ",
                  tag("a", "leaderboard", href="#leaderboard"), ".")
         )  # fmt: skip

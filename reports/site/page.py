@@ -14,7 +14,7 @@ from camsweep.reports.site.board import board_page
 from camsweep.reports.site.browser import browser_page
 from camsweep.reports.site.cards import exhibit_card
 from camsweep.reports.site.colours import stylesheet
-from camsweep.reports.site.gallery import Gallery, gallery
+from camsweep.reports.site.gallery import Gallery, gallery, pictured
 from camsweep.reports.site.layout import Page, pages
 from camsweep.reports.site.overview import overview
 from camsweep.reports.site.provenance import Facts, footer, provenance
@@ -86,7 +86,7 @@ def page(report: Report, facts: Facts) -> str:
     from plotly.offline import get_plotlyjs
 
     selection = report.selection
-    pictures = gallery(report.board.entries, Store(report.store)) if selection.trials else None
+    pictures = gallery(pictured(report.own_boards), Store(report.store))
     ranked = any(board.entries for board in report.boards)
     shown = pages(report.exhibits, board=ranked, pictures=pictures is not None)
     articles = [_content(one, report, shown, facts, pictures) for one in shown]
