@@ -26,26 +26,38 @@ from camsweep.sweeps.store import Store
 #: One arm a method, and both variants of PPL.
 ARMS = ("CAM", "SEAM", "CPN", "SIPE", "PPL, implicit", "PPL, explicit", "CPMC (our reading)")
 
+#: Every method to the end of a chain, and every kind of chain.
+CHAINS = """
+title: chains
+arms:
+  cam: {method: cam, refine: irn, segment: deeplab_v1}
+  seam: {method: seam, refine: affinity, segment: deeplab_v1, segment_crf: seamv1}
+  cpn: {method: cpn, refine: affinity, walk_crf: shown, segment: deeplab_v1}
+  sipe: {method: sipe, refine: irn, irn_recipe: sipe, segment: deeplab_v2}
+  ppl: {method: ppl, refine: crf, segment: deeplab_v2, segment_crf: deeplab}
+  cpmc: {method: cpmc, refine: crf, mask_background: constant, segment: deeplab_v1}
+seeds: 1
+"""
+
 
 @pytest.fixture(scope="module")
 def ran(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Any]]:
     folder = tmp_path_factory.mktemp("voc-mini")
     build(voc_source(shared / "voc-mini"), folder / "data")
     store = Store(str(folder / "store"))
-    request = Request(
-        ["leaderboard/methods"],
-        "smoke",
-        str(folder / "data"),
-        store,
-        seeds=1,
-        settings={"scales": [1.0]},
-        only={"leaderboard/methods": ARMS},
-    )
-    prepared = prepare(request)
+    names = ["leaderboard/methods"]
+    return store, run(folder, store, names, only={"leaderboard/methods": ARMS})
+
+
+def run(folder: Path, store: Store, names: list[str], **options: Any) -> list[Any]:
+    """The rows of the sweeps' trials, of one seed."""
+    settings = {"scales": [1.0]}
+    data = str(folder / "data")
+    prepared = prepare(Request(names, "smoke", data, store, 1, settings, **options))
     rows: list[Any] = []
     for job in make_jobs(prepared.plan.to_run):
         run_job(job, prepared.context, lambda progress: None, rows.append, reraise=True)
-    return store, rows
+    return rows
 
 
 def test_every_method_is_done(ran: tuple[Store, list[Any]]) -> None:
@@ -73,6 +85,24 @@ def test_artefacts_are_complete(ran: tuple[Store, list[Any]]) -> None:
             assert store.exists(artefact_name(owner, name)), (row["method"], name)
         assert 0 < row["metric.miou_floor"] < 1
         assert 0 <= row["metric.miou"] <= 1
+
+
+def test_the_chain_runs_for_every_method(ran: tuple[Store, list[Any]], tmp_path: Path) -> None:
+    store, before = ran
+    folder = Path(store.url).parent
+    sweep = folder / "chains.yaml"
+    sweep.write_text(CHAINS)
+    rows = run(folder, store, [str(sweep)])
+    assert {row["method"] for row in rows} == set(method_names())
+    trained = {row["stage.train"] for row in before}
+    for row in rows:
+        assert row["status"] == "done"
+        assert row["stage.train"] in trained, "the training was shared"
+        for name in ("miou", "miou_maps", "miou_pseudo", "miou_segment", "precision_pseudo"):
+            assert 0 <= row[f"metric.{name}"] <= 1, (row["method"], name)
+        losses = load_epochs(store, [row["id"]])
+        assert any(name.startswith("loss.segment.") for name in losses.column_names)
+    build_report(ReportRequest(store=store.url, out=tmp_path / "report", command="camsweep report"))
 
 
 def test_the_report_shows_them(ran: tuple[Store, list[Any]], tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class StoredLabels:
         """uint8 [K, H, W]; DamagedSample where there is none."""
         where = self._set.target.name(self._set.keys[index])
         rows = decode_mask(self._set.read(index), where)
-        return rows.reshape(self._heights[index], -1, rows.shape[1])
+        return rows.reshape(self._heights[index], -1, rows.shape[1]).copy()  # torch wants to own it
 
 
 class StoredMasks:

@@ -49,7 +49,8 @@ def leaderboard(
         str | None,
         typer.Option(
             "--stage",
-            help="Only what is measured on this: raw map, refined map, IS-CAM.",
+            help="Only what is measured on this: raw map, refined map, IS-CAM, pseudo masks, "
+            "segmentation.",
             show_default=False,
         ),
     ] = None,
