@@ -51,7 +51,8 @@ class Progress:
 
     Attributes:
         trial_id: which trial.
-        phase: `superpixels`, `pretrain`, `train`, `evaluate`.
+        phase: `superpixels`, `pretrain`, `train`, `localize`, `affinity`, `refine`, `segment`,
+            `evaluate`, or `waiting`.
         done: units done in the phase: epochs or images.
         total: units in the phase.
         loss: total loss of the last epoch, where there is one.

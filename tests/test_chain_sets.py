@@ -40,7 +40,7 @@ def made(reader: SplitReader, store: Store, ranks: int = 1) -> Target:
         team = Team()
         team.rank, team.world = rank, ranks
         write_share(target, reader.keys, shards, team, bytes_of)
-    publish(target, "digest", len(shards), 1.5, {"miou": 0.5})
+    publish(target, "digest", len(shards), 1.5, lambda: {"miou": 0.5})
     return target
 
 
@@ -53,7 +53,9 @@ def test_pictures_are_read_back_by_index(reader: SplitReader, tmp_path: Path) ->
             assert found.read(index) == again.read(index) == bytes_of(index)
     with pytest.raises(DamagedSample, match="no picture"):
         found.read(3)
-    assert (found.facts.images, found.facts.quality) == (69, {"miou": 0.5})
+    facts = target.facts()
+    assert facts is not None
+    assert (facts.images, facts.quality) == (69, {"miou": 0.5})
 
 
 def test_shards_are_webdatasets(reader: SplitReader, tmp_path: Path) -> None:

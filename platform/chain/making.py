@@ -105,11 +105,8 @@ def make_set(order: SetOrder, team: Team, report: Report) -> Facts:
         report(Progress(trial.id, phase, count, count))
         require()
         seconds = time.perf_counter() - clock
-        facts = publish(target, context.data_digest, len(split.groups), seconds, {})
-        if order.what == "labels":
-            return facts
-        quality = quality_of(counted(split, target))
-        return publish(target, context.data_digest, len(split.groups), seconds, quality)
+        measure = dict if order.what == "labels" else lambda: quality_of(counted(split, target))
+        return publish(target, context.data_digest, len(split.groups), seconds, measure)
 
 
 def measured(order: SetOrder) -> Counted:

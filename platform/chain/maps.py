@@ -174,7 +174,7 @@ def store_maps(links: Links, weights: Tensors, split: str, team: Team, report: R
             _write_measured(links, found)
             quality = found.metrics()
         seconds = time.perf_counter() - clock
-        publish(target, context.data_digest, len(opened.groups), seconds, quality)
+        publish(target, context.data_digest, len(opened.groups), seconds, lambda: quality)
 
 
 def _write_measured(links: Links, found: Evaluation) -> None:

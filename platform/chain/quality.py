@@ -60,7 +60,7 @@ class Counted:
 
 def counted(split: Split, target: Target) -> Counted:
     """The counts of a stored set against the split's true masks, where there are any."""
-    pictures = SideSet(target, split.reader)
+    pictures = SideSet(target, split.reader, indexed=True)
     classes = len(split.reader.manifest.classes)
     keys: list[str] = []
     counts: list[Counts] = []

@@ -12,6 +12,7 @@ import io
 import json
 import tarfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -28,6 +29,9 @@ from camsweep.sweeps.store import Store
 FORMAT = 1
 #: Images a shard, at least: what an interruption costs, and what a team's ranks are dealt.
 SHARD = 64
+
+#: Shards that a process holds open: COCO's are more than the files that a process may have.
+OPEN = 64
 
 INDEX = pa.schema(
     [
@@ -112,20 +116,20 @@ class Target:
 class SideSet:
     """The pictures of a whole set by the images' index in their split. Picklable."""
 
-    def __init__(self, target: Target, reader: SplitReader) -> None:
+    def __init__(self, target: Target, reader: SplitReader, *, indexed: bool = False) -> None:
         """Open a set.
 
         Args:
             target: where it is.
             reader: of its split.
+            indexed: open what has its index and no facts yet.
 
         Raises:
             InputError: it is not there, or damaged.
         """
-        facts = target.facts()
-        if facts is None:
+        if not indexed and target.facts() is None:
             raise InputError(f"{target.store}/{target.name('')}: is not there; run the trial again")
-        self.target, self.facts, self.keys = target, facts, reader.keys
+        self.target, self.keys = target, reader.keys
 
     @cached_property
     def _rows(self) -> dict[str, tuple[int, int, int, int]]:
@@ -134,8 +138,8 @@ class SideSet:
         return {key: tuple(row) for key, *row in zip(*columns, strict=True)}
 
     @cached_property
-    def _files(self) -> dict[int, Any]:
-        return {}
+    def _files(self) -> OrderedDict[int, Any]:
+        return OrderedDict()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -157,13 +161,19 @@ class SideSet:
         if row is None:
             raise DamagedSample(f"{where}: has no picture, as its image could not be read")
         shard, start, length, crc = row
-        file = self._files.get(shard)
-        if file is None:
-            file = self._files[shard] = self.target.store.open(self.target.shard(shard))
-        content: bytes = file.read_at(length, start)
+        content: bytes = self._file(shard).read_at(length, start)
         if zlib.crc32(content) != crc:
             raise DamagedSample(f"{where}: its bytes have changed; delete the set and run again")
         return content
+
+    def _file(self, shard: int) -> Any:
+        """An open shard. Threads may open one twice, which does no harm."""
+        file = self._files.get(shard)
+        if file is None:
+            file = self._files[shard] = self.target.store.open(self.target.shard(shard))
+            if len(self._files) > OPEN:
+                self._files.popitem(last=False)  # closed once nobody reads from it
+        return file
 
 
 #: Makes the picture of an image; None where the image can't be read and is left out.
@@ -201,7 +211,11 @@ def write_shard(target: Target, number: int, pictures: Iterator[tuple[str, bytes
 
 
 def publish(
-    target: Target, data_digest: str, shards: int, seconds: float, quality: dict[str, float]
+    target: Target,
+    data_digest: str,
+    shards: int,
+    seconds: float,
+    quality: Callable[[], dict[str, float]] = dict,
 ) -> Facts:
     """Make the set whole, once all its shards are there: its index, then its facts.
 
@@ -210,7 +224,7 @@ def publish(
         data_digest: of the data set.
         shards: how many there are.
         seconds: what making them took.
-        quality: see `Facts`.
+        quality: called between both, see `Facts`.
     """
     table = indexed(target, shards)
     target.store.write_table(target.name("index.arrow"), table)
@@ -225,7 +239,7 @@ def publish(
         shards,
         digest.hexdigest(),
         round(seconds, 3),
-        quality,
+        quality(),
     )
     target.store.write(target.name("facts.json"), json.dumps(asdict(facts), indent=1).encode())
     return facts
