@@ -192,6 +192,10 @@ def follow_chain(
     if last is not masks:
         pictures |= _shown(last, "segment", whole=True)
     missing = [f"{last.split}/{key}" for key in found.lacking]
+    if links.context.skip_damaged:
+        missing += [
+            f"{split}/{key}" for split in links.map_splits() for key in _lacking(links, split)
+        ]
     return ChainEnd(
         maps,
         quality.quality,
@@ -202,6 +206,11 @@ def follow_chain(
         pictures,
         links.segments,
     )
+
+
+def _lacking(links: Links, split: str) -> list[str]:
+    """Keys of a split's images that have no maps."""
+    return SideSet(links.target("localize", "maps", split), Split(links, split).reader).lacking
 
 
 def _shown(order: SetOrder, what: str, whole: bool = False) -> dict[str, Tensor]:

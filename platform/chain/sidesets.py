@@ -149,6 +149,11 @@ class SideSet:
         state.pop("_files", None)  # each process opens its own
         return state
 
+    @property
+    def lacking(self) -> list[str]:
+        """Keys of the images that have no picture, as they could not be read."""
+        return [key for key in self.keys if key not in self._rows]
+
     def read(self, index: int) -> bytes:
         """The file of one picture.
 

@@ -52,7 +52,8 @@ Weights = Annotated[
     list[str] | None,
     typer.Option(
         "--weights",
-        help="FILE or BACKBONE=FILE of pretrained weights (.pth, .params, .safetensors); repeat.",
+        help="FILE, BACKBONE=FILE or affinity|segment=FILE of pretrained weights (.pth, .params, "
+        ".safetensors); repeat.",
         show_default=False,
     ),
 ]
