@@ -153,6 +153,10 @@ class TrialConfig(BaseModel):
         """The maps that are made at test time, the final one last."""
         return ("raw", "refined") if self.refines else ("raw",)
 
+    def backed_maps(self) -> tuple[str, ...]:
+        """Those of the maps that come with a background of their own."""
+        return ()
+
     @property
     def headline(self) -> str:
         """The map of the headline metric: ``map`` where the method makes it, else the final one."""

@@ -124,6 +124,10 @@ class CpmcConfig(SipeConfig):
         """Whether there is more than the classifier's CAM."""
         return self.refine_steps > 0 or self.global_prototype
 
+    def backed_maps(self) -> tuple[str, ...]:
+        """What is calibrated has the background that it began with."""
+        return (*super().backed_maps(), "refined") if self.refines else super().backed_maps()
+
     def stages_now(self) -> dict[str, Stage]:
         """Without the mutual loss its parts change nothing before the localization."""
         found = super().stages_now()

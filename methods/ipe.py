@@ -105,6 +105,10 @@ class IpeConfig(TrialConfig):
         """The maps made at test time; IS-CAMs come last."""
         return (*super().map_names(), "is_cam") if self.ipe else super().map_names()
 
+    def backed_maps(self) -> tuple[str, ...]:
+        """IS-CAMs have a prototype of the background."""
+        return (*super().backed_maps(), "is_cam") if self.ipe else super().backed_maps()
+
     def stages_now(self) -> dict[str, Stage]:
         """Without GSC the prototypes change nothing before the localization."""
         found = super().stages_now()

@@ -14,8 +14,10 @@ import pytest
 import torch
 from tiny import build_data
 
-from camsweep.methods.inference import ClassMaps
+from camsweep.methods.base import load_method, make_config, method_names
+from camsweep.methods.inference import ClassMaps, _localize_group
 from camsweep.methods.team import SOLO, Team
+from camsweep.methods.training import build_net
 from camsweep.platform.chain.links import classes_of, decode_maps, encode_maps
 from camsweep.platform.chain.quality import Counted, image_counts, quality_of
 from camsweep.platform.chain.sidesets import SideSet, Target, publish, shards_of, write_share
@@ -176,3 +178,23 @@ def test_floor_is_background_everywhere() -> None:
     counts = Counted(["a"], image_counts(found, truth, 3)[None], [])
     assert counts.floor == pytest.approx(quality_of(counts)["miou"]) == pytest.approx(2 / 5 / 3)
     assert quality_of(Counted([], np.zeros((0, 3, 3), np.int64), [])) == {}
+
+
+# CPMC makes prototype maps of its own in place of IS-CAMs.
+CASES = [
+    (name, ipe) for name in method_names() for ipe in (False, True) if (name, ipe) != ("cpmc", True)
+]
+
+
+@pytest.mark.parametrize(("method", "ipe"), CASES)
+def test_configs_know_which_maps_have_a_background(method: str, ipe: bool) -> None:
+    """The maps that a method makes are asked, of random weights."""
+    values = {"method": method, "backbone": "small", "pretrain": "none", "ipe": ipe}
+    config = make_config({**values, "scales": [1.0], "refine": "crf"})
+    net = build_net(load_method(method), config, 4, None)
+    images = [np.zeros((48, 48, 3), np.uint8)]
+    (maps,) = _localize_group(
+        load_method(method), net.eval(), images, torch.ones(1, 3), config, "cpu"
+    )
+    found = {name for name, scales in maps.items() if scales["all"].has_background}
+    assert found == set(config.backed_maps())

@@ -114,9 +114,11 @@ def test_grids_are_those_of_the_networks(kind: str, network: str) -> None:
 def test_what_cannot_be_trained_is_refused() -> None:
     with pytest.raises(ValueError, match="refine: crf trains no network"):
         task_of(config_of(refine="crf"))
-    on_resnet38 = config_of(refine="irn", affinity_backbone="resnet38")
+    with pytest.raises(InputError, match=r"irn reads five stages; set affinity_backbone: resnet50"):
+        config_of(refine="irn", affinity_backbone="resnet38")
+    unchecked = config_of(refine="irn").model_copy(update={"affinity_backbone": "resnet38"})
     with pytest.raises(InputError, match=r"affinity_backbone: .* one of: resnet50, resnet101, sm"):
-        settings_of(on_resnet38)
+        settings_of(unchecked)
     for kind, crop in (("affinity", 20), ("irn", 16)):
         settings_of(config_of(refine=kind, affinity_crop=crop))
     with pytest.raises(InputError, match=r"affinity_crop: 16 pixels .* make it at least 20"):

@@ -112,16 +112,16 @@ class RefineConfig(TrialConfig):
     def _own_background(self) -> RefineConfig:
         if self.refine == "irn" and self.irn_recipe == "sipe" and not self.own_background:
             raise ValueError(
-                "irn_recipe: sipe walks with the maps' own background; set ipe: true, "
-                "pseudo_labels: estimated, or irn_recipe: irn"
+                "irn_recipe: sipe walks with the maps' own background; set ipe: true "
+                "and pseudo_labels: estimated, or irn_recipe: irn"
             )
         return self
 
     @property
     def own_background(self) -> bool:
-        """Whether the headline's maps have a background of their own, as IS-CAMs have."""
-        own = self.headline == "is_cam" and getattr(self, "ipe", False)
-        return own and getattr(self, "pseudo_labels", "") == "estimated"
+        """Whether the headline's maps have a background of their own that labels are taken with."""
+        backed = self.headline in self.backed_maps()
+        return backed and getattr(self, "pseudo_labels", "") == "estimated"
 
     @property
     def affinity_network(self) -> str:
