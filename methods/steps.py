@@ -60,7 +60,7 @@ def tell_damaged(run: StepRun, given: list[Tensor]) -> Whole:
     _, _, ids, damaged = given
     whole = Whole()
     if run.divided:
-        count = getattr(run.method, "counts", None)
+        count = run.method.counts if isinstance(run.method, Task) else None
         own = ids.new_zeros(len(ids), 0) if count is None else count(ids, run.config)
         largest = ids.flatten(1).amax(1, keepdim=True).long()
         facts = run.team.gather(torch.cat([damaged[:, None], largest, own.long()], 1))

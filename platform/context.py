@@ -74,3 +74,29 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+
+#: Images between two reports of a phase that goes image by image.
+STEP = 50
+
+
+def told_images(
+    report: Report, trial_id: str, phase: str, count: int, world: int
+) -> Callable[[int], None]:
+    """Called with each image that this process has done, tells now and then how far all are.
+
+    Args:
+        report: is told.
+        trial_id: of the trial.
+        phase: of its work.
+        count: images of all processes.
+        world: processes; the others do about as many.
+    """
+    seen = 0
+
+    def on_image(index: int) -> None:
+        nonlocal seen
+        before, seen = seen, min(seen + world, count)
+        if seen // STEP > before // STEP:
+            report(Progress(trial_id, phase, seen, count))
+
+    return on_image

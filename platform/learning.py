@@ -8,14 +8,16 @@ from typing import Any
 
 from torch import nn
 
+from camsweep.methods.task import Task
 from camsweep.methods.team import Team
 from camsweep.methods.training import EpochLog, load_net, train
 from camsweep.platform.context import Progress, Report, RunContext
 from camsweep.platform.failures import gpu_out_of_memory
 from camsweep.platform.inputs import waiting
-from camsweep.platform.lessons import Lesson, MethodLesson
+from camsweep.platform.lessons import Lesson, MethodLesson, named_losses
 from camsweep.platform.orders import TrainOrder, ordered, release_memory
 from camsweep.platform.stages import (
+    SKIPPING,
     WEIGHTS,
     Computed,
     StageResult,
@@ -101,7 +103,7 @@ class Training:
                     settings.epochs,
                     loss,
                     speed,
-                    losses={self.lesson.prefix + name: v for name, v in log.losses.items()},
+                    losses=named_losses(stage, log.losses),
                     lr=log.lr,
                 )
             )
@@ -131,10 +133,9 @@ class Training:
                 team=self.team,
                 accumulation=accumulation,
             )
-        finish = getattr(learner, "finish", None)
-        if finish is not None:
+        if isinstance(learner, Task) and learner.finish is not None:
             net = load_net(learner, settings, len(reader.manifest.classes), weights)
-            finish(net.to(context.device), reader, settings, context.device)
+            learner.finish(net.to(context.device), reader, settings, context.device)
             weights = {name: value.detach().cpu() for name, value in net.state_dict().items()}
         seconds = sum(log.seconds for log in epochs)
         return Computed(weights, seconds, epochs, self.team.world, accumulation)
@@ -155,7 +156,7 @@ def trained(training: Training) -> StageResult:
 
     if not training.context.skip_damaged or store.exists(artefact_name(stage, WEIGHTS)):
         return ensured(stage)
-    apart = f"{stage}-skipping"
+    apart = stage + SKIPPING
     with store.lock(apart, on_wait):
         take_over(store, stage, apart)
     result = ensured(apart)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from camsweep.methods.base import Method, load_method
@@ -17,14 +18,10 @@ class Lesson(Protocol):
     """One training of a trial; made anew on every rank, so it holds nothing but names.
 
     Attributes:
-        stage: whose artefact the weights are.
-        role: whose first weights they start from, see ``inputs.pretrained_for``.
-        prefix: put before the names of its losses in the trial's journal.
+        stage: whose artefact the weights are, and whose first weights they start from.
     """
 
     stage: Stage
-    role: str
-    prefix: str
 
     def learner(self, config: Any, images: int) -> tuple[Method | Task, Any]:
         """What is trained, and with what settings, on so many images."""
@@ -35,12 +32,15 @@ class Lesson(Protocol):
         """The regions of the images that the training learns from, or None."""
 
 
+def named_losses(stage: Stage, losses: Mapping[str, float]) -> dict[str, float]:
+    """A training's losses as a trial's journal calls them: later ones by their stage, too."""
+    return {name if stage == "train" else f"{stage}.{name}": v for name, v in losses.items()}
+
+
 class MethodLesson:
     """The method's own network."""
 
     stage: Stage = "train"
-    role = ""
-    prefix = ""
 
     def learner(self, config: TrialConfig, images: int) -> tuple[Method, TrialConfig]:
         """The method under the trial's settings."""

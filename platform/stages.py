@@ -28,6 +28,8 @@ CHECKPOINT = "checkpoint.safetensors"
 TIMING = "timing.json"
 JOURNAL = "epochs.json"
 SKIPPED = "skipped.json"
+#: Ends the folder of what was made without the samples that could not be read.
+SKIPPING = "-skipping"
 STEP = "camsweep.step"
 
 

@@ -24,7 +24,7 @@ from camsweep.methods.backbones import without_storage
 from camsweep.methods.base import load_method
 from camsweep.methods.team import SOLO, Team
 from camsweep.methods.training import EpochLog, load_net
-from camsweep.platform.context import Progress, Report, RunContext
+from camsweep.platform.context import Progress, Report, RunContext, told_images
 from camsweep.platform.counting import count_share
 from camsweep.platform.evaluation import Evaluation, damaged_of, summed
 from camsweep.platform.inputs import pretrained_for, superpixels_for
@@ -153,14 +153,7 @@ def _evaluated(
     config, method = trial.config, load_method(trial.config.method)
     reader = open_split(context.data, config.eval_split, strict=not context.skip_damaged)
     net = load_net(method, config, len(reader.manifest.classes), weights)
-    count, seen = len(reader), 0
-
-    def on_image(index: int) -> None:
-        nonlocal seen
-        before, seen = seen, min(seen + team.world, count)  # the others do about as many
-        if seen // 50 > before // 50:
-            report(Progress(trial.id, "evaluate", seen, count))
-
+    on_image = told_images(report, trial.id, "evaluate", len(reader), team.world)
     skip, loaders = context.skip_damaged, context.workers
     with ordered(team, EvaluateOrder(trial, context, weights)):
         shares = count_share(

@@ -49,7 +49,7 @@ def test_both_ways_count_the_same_at_every_level_that_both_have(tmp_path: Path) 
     assert ours.shape == (10, 21, 3)
     assert ours.sum() > 0
     assert np.array_equal(ours, theirs)
-    _, mask = thresholds.read_maps(tmp_path / "0000.npy")
+    _, mask = thresholds.read_maps(tmp_path / "0000.npz")
     assert (mask == thresholds.IGNORE).any()
 
 

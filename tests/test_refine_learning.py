@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,16 +27,9 @@ from camsweep.methods.task import TaskSettings
 from camsweep.methods.training import EpochLog, build_net, load_net, train
 from camsweep.shards.errors import DamagedSample, InputError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = ("affinity", "irn")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Nothing here is large enough for more than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_settings_are_the_published_ones() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,8 @@ from camsweep.methods.refine.published import AFFINITY, IRN
 from camsweep.methods.refine.spreading import spread
 from camsweep.methods.training import build_net
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OWN = {"ipe": True, "pseudo_labels": "estimated"}
 CONFIGS: dict[str, dict[str, Any]] = {
     "labels": {"refine": "crf", "mask_background": "constant"},
@@ -35,15 +36,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "sipe": {"refine": "irn", "irn_recipe": "sipe", "affinity_crop": 32, **OWN},
 }
 NETS: dict[str, Any] = {}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Nothing here is large enough for more than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def net_of(config: RefineConfig) -> Any:

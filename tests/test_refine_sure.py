@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,11 @@ from camsweep.methods.refine.sure import MovedLabels, stored_labels
 from camsweep.shards.augment import Augment, Drawn, draw, move_image, sample_rng
 from camsweep.shards.errors import DamagedSample
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 IRN = config_of(refine="irn")
 SIPE = config_of(refine="irn", irn_recipe="sipe", ipe=True, pseudo_labels="estimated")
 SEAM = config_of(refine="affinity", affinity_recipe="seam")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Nothing here is large enough for more than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def picture(height: int = 40, width: int = 52) -> tuple[NDArray[np.uint8], torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +20,8 @@ from camsweep.methods.task import TaskSettings
 from camsweep.methods.training import EpochLog, build_net, load_net, train
 from camsweep.shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BASE: dict[str, Any] = {
     "method": "cam",
     "backbone": "small",
@@ -30,15 +31,6 @@ BASE: dict[str, Any] = {
     "segment_batch": 6,
 }
 NAMES = ["deeplab_v1", "deeplab_v2"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two, the more so beside other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def made(name: str, **changes: Any) -> tuple[Any, TaskSettings]:

@@ -31,6 +31,8 @@ from camsweep.methods.segment.networks import Network, build_network
 from camsweep.methods.training import build_net
 from camsweep.methods.weights import load_into
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL: dict[str, Any] = {
     "method": "cam",
     "backbone": "small",
@@ -39,15 +41,6 @@ SMALL: dict[str, Any] = {
 }
 NAMES = ["deeplab_v1", "deeplab_v2"]
 PUBLISHED = {"deeplab_v1": "resnet38", "deeplab_v2": "resnet101"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two, the more so beside other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small(name: str, classes: int = 4) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,16 +25,9 @@ from camsweep.methods.segment.predict import predict, predict_group
 from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import DamagedSample, InputError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = ["deeplab_v1", "deeplab_v2"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two, the more so beside other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def config_of(name: str, **changes: Any) -> Any:

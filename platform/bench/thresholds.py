@@ -79,12 +79,12 @@ def _counted(how: str, folder: str, counts: dict[str, list[object]]) -> float:
         raise InputError(f"bench: counting thresholds failed ({last})")
     found = json.loads(done.stdout)
     counts.setdefault(how, []).append(found["counts"])
-    images = len(list(Path(folder).glob("*.npy")))
+    images = len(list(Path(folder).glob("*.npz")))
     return 1000 * float(found["seconds"]) / images
 
 
 def write_maps(folder: Path, images: int) -> None:
-    """Smooth random maps of two classes as ``.npy`` (a dictionary by class) and masks as PNG."""
+    """Smooth random maps of two classes as ``.npz`` (arrays by class) and masks as PNG."""
     for index in range(images):
         rng = np.random.default_rng(index)
         classes = np.sort(rng.choice(np.arange(1, CLASSES), 2, replace=False)).tolist()
@@ -92,7 +92,7 @@ def write_maps(folder: Path, images: int) -> None:
         best = np.stack(list(maps.values()))
         mask = np.where(best.max(0) > 0.5, np.array(classes)[best.argmax(0)], 0).astype(np.uint8)
         mask[:: SIZE[0] // 5] = IGNORE
-        np.save(folder / f"{index:04d}.npy", maps, allow_pickle=True)  # type: ignore[arg-type]
+        np.savez(folder / f"{index:04d}.npz", **{str(label): m for label, m in maps.items()})  # type: ignore[arg-type]
         Image.fromarray(mask).save(folder / f"{index:04d}.png")
 
 
@@ -105,7 +105,8 @@ def _smooth(rng: np.random.Generator) -> np.ndarray:
 
 def read_maps(path: Path) -> tuple[dict[int, np.ndarray], np.ndarray]:
     """The maps by class and the mask of one image."""
-    maps: dict[int, np.ndarray] = np.load(path, allow_pickle=True).item()
+    with np.load(path) as held:
+        maps = {int(label): held[label] for label in held.files}
     with Image.open(path.with_suffix(".png")) as picture:
         return maps, np.array(picture)
 
@@ -113,7 +114,7 @@ def read_maps(path: Path) -> tuple[dict[int, np.ndarray], np.ndarray]:
 def once(folder: Path) -> Counts:
     """(tp, fp, fn) of all levels and classes, int64 [levels, classes, 3]."""
     counts = ThresholdCounts(CLASSES, levels())
-    for path in sorted(folder.glob("*.npy")):
+    for path in sorted(folder.glob("*.npz")):
         maps, mask = read_maps(path)
         counts.add(np.stack(list(maps.values())), mask, list(maps))
     return counts.total[::STRIDE]
@@ -121,7 +122,7 @@ def once(folder: Path) -> Counts:
 
 def each(folder: Path) -> Counts:
     """The same for every ``STRIDE``-th level, by processes that share the images of a level."""
-    paths = sorted(folder.glob("*.npy"))
+    paths = sorted(folder.glob("*.npz"))
     context = multiprocessing.get_context("fork")
     found = []
     for level in levels()[::STRIDE]:

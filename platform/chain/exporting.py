@@ -6,14 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from camsweep.methods.segment.palette import label_png, voc_server_folder
-from camsweep.methods.segment.predict import predict
-from camsweep.methods.training import load_net
-from camsweep.platform.chain.lessons import SegmentLesson
 from camsweep.platform.chain.links import Links, Split
+from camsweep.platform.chain.making import predicting
 from camsweep.platform.context import RunContext
 from camsweep.platform.stages import WEIGHTS, read_tensors
 from camsweep.shards.errors import InputError
@@ -66,18 +63,16 @@ def export_predictions(
         )
     context = RunContext(store, data, "", device=device)
     opened = Split(Links(trial, context), split)
-    task, settings = SegmentLesson().learner(trial.config, len(opened.reader))
     name = artefact_name(trial.stages["segment"], WEIGHTS)
     if not store.exists(name):
         raise InputError(f"{store}/{name}: is not there; run the trial again")
-    net = load_net(task, settings, len(manifest.classes), read_tensors(store, name)).to(device)
+    draw = predicting(opened, read_tensors(store, name))
     folder = out / voc_server_folder(split)
     count = len(opened.reader)
     for index, key in enumerate(opened.reader.keys):
         path = folder / f"{key}.png"
         if not path.exists():
-            scores = predict(net, opened.image(index), opened.links.config, device)
-            labels = scores.argmax(0).to(torch.uint8).cpu().numpy()
+            labels = draw(index)
             height, width = opened.reader.sizes[index].tolist()
             if labels.shape != (height, width):  # the trial looks at smaller images
                 enlarged = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)

@@ -17,7 +17,6 @@ from camsweep.methods.task import Task, TaskSettings
 from camsweep.platform.chain.links import Links, Picture, Split
 from camsweep.platform.chain.sidesets import SideSet
 from camsweep.platform.context import Report, RunContext
-from camsweep.shards.decoding import decode_mask
 from camsweep.shards.reader import SplitReader
 from camsweep.sweeps.plan import PlannedTrial
 
@@ -28,8 +27,6 @@ class AffinityLesson:
     """AffinityNet or IRN, on what two CRFs are sure of."""
 
     stage: Stage = "affinity"
-    role = "affinity"
-    prefix = "affinity."
 
     def learner(self, config: Any, images: int) -> tuple[Task, TaskSettings]:
         """The network that the config names, under its recipe."""
@@ -48,8 +45,6 @@ class SegmentLesson:
     """The segmentation network, on the pseudo masks."""
 
     stage: Stage = "segment"
-    role = "segment"
-    prefix = "segment."
 
     def learner(self, config: Any, images: int) -> tuple[Task, TaskSettings]:
         """The network that the config names, under its published settings."""
@@ -73,8 +68,7 @@ class StoredLabels:
 
     def __getitem__(self, index: int) -> Picture:
         """uint8 [K, H, W]; DamagedSample where there is none."""
-        where = self._set.target.name(self._set.keys[index])
-        rows = decode_mask(self._set.read(index), where)
+        rows = self._set.picture(index)
         return rows.reshape(self._heights[index], -1, rows.shape[1]).copy()  # torch wants to own it
 
 
@@ -85,15 +79,7 @@ class StoredMasks:
         """Open the set."""
         self._set = SideSet(split.links.target("refine", "masks", split.name), split.reader)
 
-    def __len__(self) -> int:
-        return len(self._set)
-
-    def mask(self, index: int) -> Picture:
-        """Class indices, uint8 [H, W]; DamagedSample where there is none."""
-        where = self._set.target.name(self._set.keys[index])
-        return decode_mask(self._set.read(index), where)
-
     def __getitem__(self, index: int) -> Any:
         """uint16 [H, W]; DamagedSample where there is none."""
-        mask = self.mask(index).astype(np.uint16)
+        mask = self._set.picture(index).astype(np.uint16)
         return np.where(mask == UNKNOWN, 0, mask + 1).astype(np.uint16)

@@ -16,6 +16,7 @@ from camsweep.methods.inference import ClassMaps, groups_of, shrink
 from camsweep.methods.segment.config import SegmentConfig
 from camsweep.platform.chain.sidesets import SideSet, Target, shards_of
 from camsweep.platform.context import RunContext
+from camsweep.platform.stages import SKIPPING
 from camsweep.shards.errors import DamagedSample
 from camsweep.shards.reader import SplitReader, open_split
 from camsweep.shards.superpixels.labelmaps import decode_labels, encode_labels
@@ -49,7 +50,7 @@ class Links:
 
         What may leave out damaged samples has one of its own: it must never pass for the whole.
         """
-        return self.trial.stages[stage] + ("-skipping" if self.context.skip_damaged else "")
+        return self.trial.stages[stage] + (SKIPPING if self.context.skip_damaged else "")
 
     def target(self, stage: Stage, what: str, split: str) -> Target:
         """Where a stage's pictures of a split are."""

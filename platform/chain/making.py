@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -19,10 +18,10 @@ from camsweep.methods.segment.predict import predict
 from camsweep.methods.team import Team
 from camsweep.methods.training import load_net
 from camsweep.platform.chain.lessons import AffinityLesson, SegmentLesson
-from camsweep.platform.chain.links import Links, Split, StoredMaps
+from camsweep.platform.chain.links import Links, Picture, Split, StoredMaps
 from camsweep.platform.chain.quality import Counted, counted, quality_of
-from camsweep.platform.chain.sidesets import Facts, Target, publish, write_share
-from camsweep.platform.context import Progress, Report, RunContext
+from camsweep.platform.chain.sidesets import Facts, Target, ensure_set, publish, write_share
+from camsweep.platform.context import Progress, Report, RunContext, told_images
 from camsweep.platform.inputs import waiting
 from camsweep.platform.orders import Work, ordered
 from camsweep.platform.stages import Tensors
@@ -30,7 +29,7 @@ from camsweep.shards.errors import DamagedSample
 from camsweep.sweeps.plan import PlannedTrial
 
 #: Makes the picture of an image, uint8 [H, W].
-Draw = Callable[[int], "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"]
+Draw = Callable[[int], Picture]
 
 
 @dataclass(frozen=True)
@@ -81,32 +80,21 @@ def make_set(order: SetOrder, team: Team, report: Report) -> Facts:
         report: is told where it stands.
     """
     trial, context, target = order.trial, order.context, order.target
-    phase = "evaluate" if order.what == "predictions" else STAGES[order.what]
-    found = target.facts()
-    if found is not None:
-        return found
-    name = f"{target.stage_id}-{order.what}-{order.split}"
-    with context.store.lock(name, waiting(trial, report)) as require:
-        found = target.facts()
-        if found is not None:
-            return found
+    phase = STAGES[order.what]
+
+    def make(require: Callable[[], None]) -> Facts:
         clock = time.perf_counter()
         split = Split(order.links, order.split)
-        count, seen = len(split.reader), 0
-
-        def on_image(index: int) -> None:
-            nonlocal seen
-            before, seen = seen, min(seen + team.world, count)
-            if seen // 50 > before // 50:
-                report(Progress(trial.id, phase, seen, count))
-
+        count = len(split.reader)
         with ordered(team, order):
-            _share(order, split, team, on_image)
+            _share(order, split, team, told_images(report, trial.id, phase, count, team.world))
         report(Progress(trial.id, phase, count, count))
         require()
         seconds = time.perf_counter() - clock
         measure = dict if order.what == "labels" else lambda: quality_of(counted(split, target))
         return publish(target, context.data_digest, len(split.groups), seconds, measure)
+
+    return ensure_set(target, make, waiting(trial, report))
 
 
 def measured(order: SetOrder) -> Counted:
@@ -138,7 +126,7 @@ def _labels(order: SetOrder, split: Split) -> Draw:
     """What AffinityNet or IRN learns from: a stack of pictures, one below the other."""
     config, maps, device = order.links.config, StoredMaps(split), order.context.device
 
-    def draw(index: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    def draw(index: int) -> Picture:
         found = maps[index]
         stack = stored_labels(
             config, split.image(index), found.values, config.own_background, device
@@ -157,7 +145,7 @@ def _masks(order: SetOrder, split: Split) -> Draw:
         task, settings = AffinityLesson().learner(config, len(split.reader))
         net = load_net(task, settings, classes, order.weights).to(device)
 
-    def draw(index: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    def draw(index: int) -> Picture:
         return pseudo_mask(config, net, split.image(index), maps[index], order.threshold, device)
 
     return draw
@@ -165,13 +153,17 @@ def _masks(order: SetOrder, split: Split) -> Draw:
 
 def _predictions(order: SetOrder, split: Split) -> Draw:
     """The segmentation network's masks."""
-    config, device = order.links.config, order.context.device
-    classes = len(split.reader.manifest.classes)
-    task, settings = SegmentLesson().learner(config, len(split.reader))
     assert order.weights is not None
-    net = load_net(task, settings, classes, order.weights).to(device)
+    return predicting(split, order.weights)
 
-    def draw(index: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+
+def predicting(split: Split, weights: Tensors) -> Draw:
+    """Makes the masks of any split by a trial's segmentation network."""
+    config, device = split.links.config, split.links.context.device
+    task, settings = SegmentLesson().learner(config, len(split.reader))
+    net = load_net(task, settings, len(split.reader.manifest.classes), weights).to(device)
+
+    def draw(index: int) -> Picture:
         scores = predict(net, split.image(index), config, device)
         return scores.argmax(0).to(torch.uint8).cpu().numpy()
 
@@ -181,7 +173,7 @@ def _predictions(order: SetOrder, split: Split) -> Draw:
 DRAWING = {"labels": _labels, "masks": _masks, "predictions": _predictions}
 
 
-def _grey(picture: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> bytes:
+def _grey(picture: Picture) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, format="PNG")
     return stream.getvalue()

@@ -16,8 +16,8 @@ from camsweep.methods.inference import Maps, localize
 from camsweep.methods.team import Team
 from camsweep.methods.training import load_net
 from camsweep.platform.chain.links import Links, Split, encode_maps
-from camsweep.platform.chain.sidesets import publish, write_shard
-from camsweep.platform.context import Progress, Report, RunContext
+from camsweep.platform.chain.sidesets import Facts, ensure_set, publish, write_shard
+from camsweep.platform.context import Progress, Report, RunContext, told_images
 from camsweep.platform.counting import Share, count_share
 from camsweep.platform.evaluation import Evaluation, summed
 from camsweep.platform.inputs import waiting
@@ -144,25 +144,16 @@ class _Shelf:
         self._held = []
 
 
-def store_maps(links: Links, weights: Tensors, split: str, team: Team, report: Report) -> None:
+def store_maps(links: Links, weights: Tensors, split: str, team: Team, report: Report) -> Facts:
     """Make a split's maps and store them, where nobody has yet; rank 0 calls it."""
-    trial, context, store = links.trial, links.context, links.context.store
+    trial, context = links.trial, links.context
     target = links.target("localize", "maps", split)
-    if target.facts() is not None:
-        return
-    with store.lock(f"{target.stage_id}-{split}", waiting(trial, report)) as require:
-        if target.facts() is not None:
-            return
+
+    def make(require: Callable[[], None]) -> Facts:
         clock = time.perf_counter()
         opened = Split(links, split)
-        count, seen = len(opened.reader), 0
-
-        def on_image(index: int) -> None:
-            nonlocal seen
-            before, seen = seen, min(seen + team.world, count)
-            if seen // 50 > before // 50:
-                report(Progress(trial.id, "localize", seen, count))
-
+        count = len(opened.reader)
+        on_image = told_images(report, trial.id, "localize", count, team.world)
         order = MapsOrder(trial, context, weights, split)
         with ordered(team, order):
             shares = maps_share(order, team, on_image)
@@ -174,7 +165,9 @@ def store_maps(links: Links, weights: Tensors, split: str, team: Team, report: R
             _write_measured(links, found)
             quality = found.metrics()
         seconds = time.perf_counter() - clock
-        publish(target, context.data_digest, len(opened.groups), seconds, lambda: quality)
+        return publish(target, context.data_digest, len(opened.groups), seconds, lambda: quality)
+
+    return ensure_set(target, make, waiting(trial, report))
 
 
 def _write_measured(links: Links, found: Evaluation) -> None:

@@ -12,7 +12,6 @@ from camsweep.methods.metrics import Counts, miou
 from camsweep.platform.chain.links import Split
 from camsweep.platform.chain.sidesets import SideSet, Target
 from camsweep.reports.counted import COUNTED
-from camsweep.shards.decoding import decode_mask
 from camsweep.shards.errors import DamagedSample, InputError
 
 IGNORE = 255
@@ -67,7 +66,7 @@ def counted(split: Split, target: Target) -> Counted:
     lacking: list[str] = []
     for index, key in enumerate(split.reader.keys):
         try:
-            found = decode_mask(pictures.read(index), target.name(key))
+            found = pictures.picture(index)
         except DamagedSample:
             if not split.links.context.skip_damaged:
                 raise

@@ -8,6 +8,7 @@ Each stage is found in the store by its id, or made; what is made late costs onl
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from camsweep.methods.team import Team
 from camsweep.methods.training import EpochLog
 from camsweep.platform.chain.lessons import AffinityLesson, SegmentLesson
 from camsweep.platform.chain.links import Links, Split
-from camsweep.platform.chain.making import SetOrder, make_set, measured
+from camsweep.platform.chain.making import STAGES, SetOrder, make_set, measured
 from camsweep.platform.chain.maps import Measured, read_measured, store_maps
 from camsweep.platform.chain.quality import Counted, quality_of
 from camsweep.platform.chain.sidesets import SideSet
@@ -27,9 +28,8 @@ from camsweep.platform.context import Report
 from camsweep.platform.counting import PICTURES
 from camsweep.platform.inputs import pretrained_for, waiting
 from camsweep.platform.learning import Training
-from camsweep.platform.lessons import Lesson
+from camsweep.platform.lessons import Lesson, named_losses
 from camsweep.platform.stages import StageResult, Tensors, ensure_weights
-from camsweep.shards.decoding import decode_mask
 from camsweep.shards.errors import DamagedSample
 
 
@@ -98,14 +98,15 @@ class _Chain:
     links: Links
     team: Team
     report: Report
-    seconds: dict[str, float] = field(default_factory=dict)
+    epochs: int
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     skipped: list[str] = field(default_factory=list)
     journal: list[EpochLog] = field(default_factory=list)
 
     def learn(self, lesson: Lesson, split: str) -> StageResult:
         """The weights of a later network."""
         links, trial, context = self.links, self.links.trial, self.links.context
-        first, _ = pretrained_for(trial, context, self.report, lesson.role)
+        first, _ = pretrained_for(trial, context, self.report, lesson.stage)
         reader = Split(links, split).reader
         training = Training(
             trial,
@@ -124,13 +125,13 @@ class _Chain:
             lambda: training.compute(folder),
             waiting(trial, self.report),
         )
-        self.seconds[lesson.stage] = self.seconds.get(lesson.stage, 0.0) + result.seconds
+        self.seconds[lesson.stage] += result.seconds
         self.skipped += result.skipped
-        done = len(self.journal)
+        done = self.epochs + len(self.journal)
         self.journal += [
             EpochLog(
                 done + log.epoch,
-                {lesson.prefix + name: value for name, value in log.losses.items()},
+                named_losses(lesson.stage, log.losses),
                 log.lr,
                 log.seconds,
             )
@@ -142,8 +143,7 @@ class _Chain:
         """A set of pictures."""
         order = SetOrder(self.links.trial, self.links.context, what, split, weights, threshold)
         facts = make_set(order, self.team, self.report)
-        stage = {"labels": "affinity", "masks": "refine", "predictions": "evaluate"}[what]
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + facts.seconds
+        self.seconds[STAGES[what]] += facts.seconds
         return order
 
 
@@ -163,12 +163,9 @@ def follow_chain(
         InputError: data or weights are wrong.
     """
     config = links.config
-    chain = _Chain(links, team, report)
+    chain = _Chain(links, team, report, epochs)
     for split in links.map_splits():
-        store_maps(links, weights, split, team, report)
-        facts = links.target("localize", "maps", split).facts()
-        assert facts is not None
-        chain.seconds["localize"] = chain.seconds.get("localize", 0.0) + facts.seconds
+        chain.seconds["localize"] += store_maps(links, weights, split, team, report).seconds
     maps = read_measured(links)
     spreading = None
     if links.learns:
@@ -185,7 +182,7 @@ def follow_chain(
         last = chain.make("predictions", config.segment_split, network, maps.threshold)
     clock = time.perf_counter()
     found = measured(last)
-    chain.seconds["evaluate"] = chain.seconds.get("evaluate", 0.0) + time.perf_counter() - clock
+    chain.seconds["evaluate"] += time.perf_counter() - clock
     quality = masks.target.facts()
     assert quality is not None
     pictures = {**maps.pictures, **_shown(masks, "pseudo")}
@@ -202,7 +199,7 @@ def follow_chain(
         found,
         chain.seconds,
         [*chain.skipped, *missing],
-        [EpochLog(epochs + e.epoch, e.losses, e.lr, e.seconds) for e in chain.journal],
+        chain.journal,
         pictures,
         links.segments,
     )
@@ -223,7 +220,7 @@ def _shown(order: SetOrder, what: str, whole: bool = False) -> dict[str, Tensor]
         if done == PICTURES:
             break
         try:
-            mask = decode_mask(pictures.read(index), key)
+            mask = pictures.picture(index)
             image, truth = split.image(index), split.mask(index)
         except DamagedSample:
             continue

@@ -18,9 +18,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from camsweep.methods.team import Team
+from camsweep.shards.decoding import decode_mask
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.reader import SplitReader
 from camsweep.sweeps.results import artefact_name
@@ -171,6 +174,14 @@ class SideSet:
             raise DamagedSample(f"{where}: its bytes have changed; delete the set and run again")
         return content
 
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """One picture of 8 bits, grey or of class indices, uint8 [H, W], read-only.
+
+        Raises:
+            DamagedSample: as ``read``, or it is none.
+        """
+        return decode_mask(self.read(index), self.target.name(self.keys[index]))
+
     def _file(self, shard: int) -> Any:
         """An open shard. Threads may open one twice, which does no harm."""
         file = self._files.get(shard)
@@ -179,6 +190,25 @@ class SideSet:
             if len(self._files) > OPEN:
                 self._files.popitem(last=False)  # closed once nobody reads from it
         return file
+
+
+def ensure_set(
+    target: Target, make: Callable[[Callable[[], None]], Facts], on_wait: Callable[[], object]
+) -> Facts:
+    """The set: found, or made by one process while the others wait for it.
+
+    Args:
+        target: where.
+        make: called where it is not there, with what to call before it is published
+            (`Store.lock`).
+        on_wait: called now and then while another process makes it.
+    """
+    found = target.facts()
+    if found is not None:
+        return found
+    name = f"{target.stage_id}-{target.what}-{target.split}"
+    with target.store.lock(name, on_wait) as require:
+        return target.facts() or make(require)
 
 
 #: Makes the picture of an image; None where the image can't be read and is left out.
