@@ -125,6 +125,23 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
+def resized_mean(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """The mean over places of ``resize(maps, size)``, without its maps.
+
+    Args:
+        maps: [N, C, h, w].
+        size: (H, W).
+
+    Returns:
+        [N, C].
+    """
+    rows, columns = (
+        resize(torch.eye(old, device=maps.device)[None, None], (new, old))[0, 0].mean(0)
+        for old, new in zip(maps.shape[-2:], size, strict=True)
+    )
+    return torch.einsum("nchw,h,w->nc", maps, rows, columns)
+
+
 def centred(values: Tensor) -> Tensor:
     """Minus the mean over the last axis."""
     return values - values.mean(-1, keepdim=True)

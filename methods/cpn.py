@@ -7,7 +7,7 @@ images pass the backbone as one batch.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from camsweep.methods import losses as terms
 from camsweep.methods.base import Batch, Method, Output
 from camsweep.methods.config import setting
-from camsweep.methods.correlation import resize
+from camsweep.methods.correlation import resize, resized_mean
 from camsweep.methods.correlation_net import CorrelationConfig, build
 from camsweep.methods.normalize import max_norm
 from camsweep.methods.pair import comparison_size, draw_pair, shares
+from camsweep.methods.present import compared, pick
 
 
 class CpnConfig(CorrelationConfig):
@@ -90,51 +91,58 @@ def losses(net: nn.Module, batch: Batch, config: CpnConfig, progress: float) -> 
         ``loss`` and the terms ``cls``, ``min_pool``, ``tcp``, ``cpcr`` that are on, unweighted.
     """
     images, n = batch.images, len(batch.images)
+    # Before the network, as it waits for what a GPU has to do.
+    classes = compared(batch.labels)
     pair = draw_pair(batch, config) if config.pair else None
     # One batch of 3N: original, shown, hidden.
     views = images if pair is None else torch.cat([images, *pair.split(images)])
     found: Output = batch.output(net) if pair is None else net(views)
     size = comparison_size(images, found.scores, config)
-    scores = resize(found.scores, size)
     labels = batch.labels.repeat(len(views) // n, 1)
+    named = pick(labels, classes)
+    scores = resize(pick(found.scores, classes), size)
+    means = scores.mean((2, 3)) if classes is None else resized_mean(found.scores, size)
 
-    values = {"cls": terms.classification(scores, labels)}
+    values = {"cls": terms.classification_of_means(means, labels)}
     refined = None
     if found.refined is not None:
-        refined = resize(found.refined[:, 1:], size)
+        refined = resize(pick(found.refined[:, 1:], classes), size)
         if config.min_pool:
-            values["min_pool"] = terms.min_pooling(refined * labels[:, :, None, None])
+            values["min_pool"] = terms.min_pooling(refined * named[:, :, None, None])
     total = sum(values.values(), torch.zeros((), device=images.device))
 
     if pair is not None and (config.tcp or config.cpcr):
         weight = config.ramped(progress)
         share = shares(pair, images.device)
-        raw = weighted_maps(scores, labels, share).chunk(3)
-        better = None if refined is None else weighted_maps(refined, labels, share).chunk(3)
+        raw = weighted_maps(scores, named, share).chunk(3)
+        better = None if refined is None else weighted_maps(refined, named, share).chunk(3)
         if config.tcp:
-            values["tcp"] = _tcp(raw, better, config)
+            values["tcp"] = _tcp(raw, better, config, labels.shape[1])
             total = total + weight * config.w_tcp * values["tcp"]
         if config.cpcr and better is not None:
-            values["cpcr"] = _cpcr(raw, better, config)
+            values["cpcr"] = _cpcr(raw, better, config, labels.shape[1])
             total = total + weight * config.w_cpcr * values["cpcr"]
     return {"loss": total, **values}
 
 
-def _tcp(raw: tuple[Tensor, ...], refined: tuple[Tensor, ...] | None, config: CpnConfig) -> Tensor:
+def _tcp(
+    raw: tuple[Tensor, ...], refined: tuple[Tensor, ...] | None, config: CpnConfig, foreground: int
+) -> Tensor:
     """TCP of raw maps (no gradient to the pair, as released) and of refined ones."""
-    renormalise = config.renormalise_pair
-    value = terms.tcp(raw[0], raw[1].detach(), raw[2].detach(), renormalise=renormalise)
-    if refined is not None:
-        value = value + terms.tcp(*refined, renormalise=renormalise)
-    return value
+    how: Any = {"renormalise": config.renormalise_pair, "channels": foreground}
+    value = terms.tcp(raw[0], raw[1].detach(), raw[2].detach(), **how)
+    return value if refined is None else value + terms.tcp(*refined, **how)
 
 
-def _cpcr(raw: tuple[Tensor, ...], refined: tuple[Tensor, ...], config: CpnConfig) -> Tensor:
+def _cpcr(
+    raw: tuple[Tensor, ...], refined: tuple[Tensor, ...], config: CpnConfig, foreground: int
+) -> Tensor:
     whole, first, second = (
         terms.with_background(maps.detach() if config.detach_target else maps) for maps in raw
     )
     others = (terms.with_background(refined[1]), terms.with_background(refined[2]))
-    return terms.cpcr(whole, (first, second), others, rule=config.onehot, ohem=config.ohem)
+    how: Any = {"rule": config.onehot, "ohem": config.ohem, "channels": foreground + 1}
+    return terms.cpcr(whole, (first, second), others, **how)
 
 
 METHOD = Method("cpn", "CPN", CpnConfig, build, losses, owns=frozenset({"pair"}))

@@ -16,7 +16,12 @@ def classification(scores: Tensor, labels: Tensor) -> Tensor:
         scores: [N, C-1, H, W].
         labels: [N, C-1] of 0 and 1.
     """
-    return F.multilabel_soft_margin_loss(scores.mean((2, 3)), labels)
+    return classification_of_means(scores.mean((2, 3)), labels)
+
+
+def classification_of_means(means: Tensor, labels: Tensor) -> Tensor:
+    """``classification`` where the averages [N, C-1] of the scores are at hand."""
+    return F.multilabel_soft_margin_loss(means, labels)
 
 
 def min_pooling(maps: Tensor) -> Tensor:
@@ -33,7 +38,14 @@ def min_pooling(maps: Tensor) -> Tensor:
     return F.relu(lowest).sum() / (count * best.shape[0])
 
 
-def tcp(whole: Tensor, first: Tensor, second: Tensor, *, renormalise: bool = False) -> Tensor:
+def tcp(
+    whole: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    renormalise: bool = False,
+    channels: int | None = None,
+) -> Tensor:
     """Triplet consistency: mean |lambda Y_h + (1 - lambda) Y_h' - Y_o| over foreground channels.
 
     Args:
@@ -42,11 +54,24 @@ def tcp(whole: Tensor, first: Tensor, second: Tensor, *, renormalise: bool = Fal
         second: (1 - lambda) Y_h'.
         renormalise: divide the weighted sum by its maximum, so that a pair whose images fire at
             different places is not asked to be as weak as its weights (not published).
+        channels: see ``mean``.
     """
     pair = first + second
     if renormalise:
         pair = pair / (pair.amax((-2, -1), keepdim=True) + EPS)
-    return (pair - whole).abs().mean()
+    return mean((pair - whole).abs(), channels)
+
+
+def mean(error: Tensor, channels: int | None = None) -> Tensor:
+    """The mean of an error of which channels that are 0 were left out.
+
+    Args:
+        error: [N, C, H, W].
+        channels: how many there are with those left out; default C.
+    """
+    if channels in (None, error.shape[1]):
+        return error.mean()
+    return error.sum() / (error.shape[0] * channels * error.shape[2] * error.shape[3])
 
 
 def with_background(foreground: Tensor) -> Tensor:
@@ -67,10 +92,19 @@ def one_hot(maps: Tensor, rule: str) -> Tensor:
     return keep_max(maps, spare=1 if rule == "seam" else 0)
 
 
-def mean_hardest(error: Tensor, share: float = 0.2) -> Tensor:
-    """Online hard example mining: mean of the largest ``share`` of elements of each sample."""
+def mean_hardest(error: Tensor, share: float = 0.2, channels: int | None = None) -> Tensor:
+    """Online hard example mining: mean of the largest ``share`` of elements of each sample.
+
+    Args:
+        error: [N, C, H, W], at least 0.
+        share: of the elements, those of channels left out included.
+        channels: see ``mean``.
+    """
     flat = error.flatten(1)
-    count = max(1, int(flat.shape[1] * share))
+    elements = (error.shape[1] if channels is None else channels) * error[0, 0].numel()
+    count = max(1, int(elements * share))
+    if count > flat.shape[1]:
+        return flat.sum() / (len(flat) * count)
     return flat.topk(count, dim=1, sorted=False).values.mean()
 
 
@@ -91,6 +125,7 @@ def cross(
     *,
     rule: str,
     ohem: bool,
+    channels: int | None = None,
 ) -> Tensor:
     """Cross regularisation: |one-hot target - refined map|, summed over both images.
 
@@ -102,11 +137,12 @@ def cross(
         refined: the refined maps.
         rule: see ``one_hot``.
         ohem: average the hardest 20 % of elements of each sample instead of all.
+        channels: see ``mean``; C with the background.
     """
     total = torch.zeros((), device=refined[0].device)
     for target, other in zip(targets, refined, strict=True):
         error = (one_hot(target, rule) - other).abs()
-        total = total + (mean_hardest(error) if ohem else error.mean())
+        total = total + (mean_hardest(error, channels=channels) if ohem else mean(error, channels))
     return total
 
 
@@ -117,6 +153,7 @@ def cpcr(
     *,
     rule: str = "code",
     ohem: bool = True,
+    channels: int | None = None,
 ) -> Tensor:
     """Complementary cross regularisation: |Y_o - lambda Y_h - (1 - lambda) Y~_h'| and its mirror.
 
@@ -128,9 +165,10 @@ def cpcr(
         refined: (lambda Y~_h, (1 - lambda) Y~_h').
         rule: see ``one_hot``.
         ohem: average the hardest 20 % of elements of each sample instead of all.
+        channels: see ``mean``; C with the background.
 
     Returns:
         The sum of both terms.
     """
     targets = (whole - weighted[0], whole - weighted[1])
-    return cross(targets, (refined[1], refined[0]), rule=rule, ohem=ohem)
+    return cross(targets, (refined[1], refined[0]), rule=rule, ohem=ohem, channels=channels)

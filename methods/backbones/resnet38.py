@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camsweep.methods.backbones import Backbone, Features, freeze_affine, freeze_batch_norm
+from camsweep.methods.backbones.norm import BatchNorm2d
 from camsweep.methods.parts import dropout2d
 
 CLOSING_GAIN = 0.3
@@ -55,9 +56,9 @@ class Block(nn.Module):
         self, inside: int, inner: int, outside: int, stride: int, first_dilation: int, dilation: int
     ) -> None:
         super().__init__()
-        self.bn_branch2a = nn.BatchNorm2d(inside)
+        self.bn_branch2a = BatchNorm2d(inside)
         self.conv_branch2a = _conv(inside, inner, 3, stride, first_dilation)
-        self.bn_branch2b1 = nn.BatchNorm2d(inner)
+        self.bn_branch2b1 = BatchNorm2d(inner)
         self.conv_branch2b1 = _conv(inner, outside, 3, 1, dilation, gain=CLOSING_GAIN)
         self.conv_branch1 = (
             None if inside == outside and stride == 1 else _conv(inside, outside, 1, stride)
@@ -86,11 +87,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inside: int, outside: int, dropout: float) -> None:
         super().__init__()
-        self.bn_branch2a = nn.BatchNorm2d(inside)
+        self.bn_branch2a = BatchNorm2d(inside)
         self.conv_branch2a = _conv(inside, outside // 4, 1)
-        self.bn_branch2b1 = nn.BatchNorm2d(outside // 4)
+        self.bn_branch2b1 = BatchNorm2d(outside // 4)
         self.conv_branch2b1 = _conv(outside // 4, outside // 2, 3, 1, 4)
-        self.bn_branch2b2 = nn.BatchNorm2d(outside // 2)
+        self.bn_branch2b2 = BatchNorm2d(outside // 2)
         self.conv_branch2b2 = _conv(outside // 2, outside, 1, gain=CLOSING_GAIN)
         self.conv_branch1 = _conv(inside, outside, 1)
         self.dropout = dropout
@@ -145,7 +146,7 @@ class ResNet38(Backbone):
                 inside = stage.outside
         self.b6 = Bottleneck(1024, 2048, 0.3)
         self.b7 = Bottleneck(2048, 4096, 0.5)
-        self.bn7 = nn.BatchNorm2d(4096)
+        self.bn7 = BatchNorm2d(4096)
         for name in ("conv1a", *_block_names("b2")):
             self.get_submodule(name).requires_grad_(False)
         freeze_affine(self)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from camsweep.methods.backbones import Backbone, Features, freeze_batch_norm
+from camsweep.methods.backbones.norm import BatchNorm2d
 
 FROZEN = ("conv1", "bn1", "layer1", "layer2")
 CLOSING_GAIN = 0.3
@@ -29,7 +30,7 @@ class ResNet50(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        source = ResNet(Bottleneck, list(self.blocks))
+        source = ResNet(Bottleneck, list(self.blocks), norm_layer=BatchNorm2d)
         source.layer4[0].conv2.stride = (1, 1)
         source.layer4[0].downsample[0].stride = (1, 1)
         for name, child in source.named_children():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camsweep.methods.backbones import Backbone, Features, freeze_affine, freeze_batch_norm
+from camsweep.methods.backbones.norm import BatchNorm2d
 
 WIDTHS = (16, 24, 32, 48)
 
@@ -23,7 +24,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         padding = dilation * (kernel // 2)
         self.conv = nn.Conv2d(inside, outside, kernel, stride, padding, dilation, bias=False)
-        self.norm = nn.BatchNorm2d(outside)
+        self.norm = BatchNorm2d(outside)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:

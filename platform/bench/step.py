@@ -1,9 +1,11 @@
 """One training step of CPN, against the same mathematics written plainly.
 
 Ours: image and pair as one batch, channels-last, bfloat16 where the processor computes in it.
-The peer is written from the equations: three passes, the default memory layout, float32, and every
-term of the loss on maps of all classes at the crop's size. Both draw the same pair and end with a
-step of the same optimiser; dropout is on, as batch and draws differ, but where losses are compared.
+The peer is written from the equations: three passes, the default memory layout, float32, torch's
+own batch norm, and every term of the loss on maps of all classes at the crop's size. Both draw the
+same pair and end with a step of the same optimiser; dropout is on, as batch and draws differ, but
+where losses are compared. On a GPU torch lets convolutions round their factors to TF32 unless it is
+told not to: the peer is measured both ways.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camsweep.methods.backbones import batch_norms
 from camsweep.methods.base import Batch
 from camsweep.methods.cpn import METHOD, CpnConfig
 from camsweep.methods.optimise import make_optimiser
@@ -67,6 +70,9 @@ def run(data: Place | None, seconds: float, repeat: int) -> Result:
         gaps = given.compare(precisions)
         name = f"{case.backbone}, {case.crop} px, batch {case.batch}"
         steps: dict[str, Callable[[], object]] = {f"{name}: plain": given.stepper(None)}
+        if device == "cuda":
+            steps[f"{name}: plain, no TF32"] = without_tf32(given.stepper(None))
+        plain = list(steps)
         for precision in precisions:
             steps[f"{name}: camsweep, {precision}"] = given.stepper(precision)
         found = alternate(
@@ -77,7 +83,8 @@ def run(data: Place | None, seconds: float, repeat: int) -> Result:
         for precision in precisions:
             wanted = GOALS[device, precision]
             goal = "" if wanted is None else f"at least {wanted}"
-            ratios.append(ratio(found, f"{name}: plain", f"{name}: camsweep, {precision}", goal))
+            ours = f"{name}: camsweep, {precision}"
+            ratios += [ratio(found, peer, ours, goal) for peer in plain]
         told = ", ".join(f"{gap:.1e} in {precision}" for precision, gap in gaps.items())
         notes.append(f"{name}: relative difference of the loss {told}; seed 0")
     where = (
@@ -110,6 +117,20 @@ def _finish(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def without_tf32(step: Callable[[], object]) -> Callable[[], object]:
+    """The same step with convolutions of unrounded float32."""
+
+    def exact() -> None:
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            step()
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
+
+    return exact
+
+
 class Given:
     """A batch, and networks of equal weights for both ways."""
 
@@ -123,11 +144,13 @@ class Given:
         values = {"backbone": case.backbone, "pretrain": "none", "patches": "grid"}
         self.config = CpnConfig.model_validate(values)
 
-    def net(self, channels_last: bool) -> nn.Module:
+    def net(self, ours: bool) -> nn.Module:
         """A new network on the device; its weights are the same every time."""
         net = build_net(METHOD, self.config, self.case.classes + 1, None).to(self.device)
-        if channels_last:
-            net.to(memory_format=torch.channels_last)
+        if ours:
+            return net.to(memory_format=torch.channels_last)
+        for norm in batch_norms(net):
+            norm.forward = nn.BatchNorm2d.forward.__get__(norm)
         return net
 
     def batch(self, channels_last: bool) -> Batch:
@@ -146,7 +169,7 @@ class Given:
 
     def stepper(self, precision: str | None) -> Callable[[], object]:
         """A function that makes a step; it has been called once, to warm up."""
-        net = self.net(channels_last=precision is not None).train()
+        net = self.net(ours=precision is not None).train()
         optimiser = make_optimiser(net, self.config)
         # A rate so small that the weights, and with them the work, stay what they are.
         for group in optimiser.param_groups:
