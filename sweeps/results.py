@@ -233,15 +233,15 @@ def _load(
 
 
 def _rows(block: Block) -> Iterator[pa.Table]:
-    """The rows of a block's trials as plain text; of trials side by side at once."""
+    """The rows of a block's trials; of trials side by side at once."""
     start = end = 0
     for _, spot in block.spots:
         if spot.start != end:
             if end > start:
-                yield decoded(block.table.slice(start, end - start))
+                yield block.table.slice(start, end - start)
             start = spot.start
         end = spot.start + spot.rows
-    yield decoded(block.table.slice(start, end - start))
+    yield block.table.slice(start, end - start)
 
 
 def _joined(
@@ -253,25 +253,35 @@ def _joined(
     """One table of all; parts whose columns have other types than most are left out."""
     # `empty_table` would import pandas, which takes as long as reading the store.
     base = pa.Table.from_batches([], versioned(schema, table))
-    try:
-        every = [base, *(part for _, part in parts)]
-        return pa.concat_tables(every, promote_options="permissive")
-    except pa.ArrowException:
-        pass
-    alike: dict[str, list[tuple[str, pa.Table]]] = {}
-    for trial_id, part in parts:
-        alike.setdefault(str(part.schema.remove_metadata()), []).append((trial_id, part))
     fitting, kept = schema, [base]
-    for group in sorted(alike.values(), key=len, reverse=True):
+    for ids, rows in sorted(_alike(parts), key=lambda group: len(group[0]), reverse=True):
         try:
-            both = [fitting, group[0][1].schema.remove_metadata()]
-            fitting = pa.unify_schemas(both, promote_options="permissive")
-            kept += [part for _, part in group]
+            fitting = pa.unify_schemas([fitting, rows.schema], promote_options="permissive")
+            kept.append(rows)
         except pa.ArrowException as error:
-            for trial_id, _ in group:
+            for trial_id in ids:
                 name = f"{table}/{trial_id}.arrow"
                 on_unread(Unread(name, f"{name}: a column of another type ({error})"))
     return pa.concat_tables(kept, promote_options="permissive")
+
+
+def _alike(parts: Sequence[tuple[str, pa.Table]]) -> list[tuple[list[str], pa.Table]]:
+    """Parts of equal columns as one table of plain text each, with the ids of their first trials.
+
+    Columns are compared and joined by name once for each such table, not for every trial.
+    """
+    groups: list[tuple[list[str], list[pa.Table]]] = []
+    for trial_id, part in parts:
+        place = next((i for i, (_, g) in enumerate(groups) if g[0].schema.equals(part.schema)), -1)
+        if place < 0:
+            groups.append(([], []))
+        ids, tables = groups.pop(place)
+        ids.append(trial_id)
+        tables.append(part)
+        groups.insert(0, (ids, tables))  # the next one is most likely like this one
+    return [
+        (ids, decoded(pa.concat_tables(tables)).replace_schema_metadata()) for ids, tables in groups
+    ]
 
 
 def artefact_name(stage_id: str, name: str) -> str:

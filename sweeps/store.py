@@ -170,7 +170,11 @@ class Store:
         Raises:
             InputError: when it is not a whole Arrow file, or a newer camsweep wrote it.
         """
-        return table_from_bytes(self.read(name), as_place(self.url).name(name))
+        return self.as_table(self.read(name), name)
+
+    def as_table(self, data: bytes, name: str) -> pa.Table:
+        """The table of the bytes of the Arrow IPC file `name`; see `read_table`."""
+        return table_from_bytes(data, as_place(self.url).name(name))
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write `table` as an Arrow IPC file (zstd), atomically."""

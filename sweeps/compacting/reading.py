@@ -118,19 +118,17 @@ class Files:
 
     def loose_tables(self, ids: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
         """The tables of trials with files of their own, many read at once."""
-        for start in range(0, len(ids), 64):  # no more in memory than are needed soon
-            some = ids[start : start + 64]
-            with ThreadPoolExecutor(THREADS) as pool:
-                read = list(pool.map(self._one, some))
-            yield from ((i, part) for i, part in zip(some, read, strict=True) if part is not None)
-
-    def _one(self, trial_id: str) -> pa.Table | None:
-        name = f"{self.listing.table}/{trial_id}{SUFFIX}"
-        try:
-            return self.store.read_table(name)
-        except InputError as error:
-            self.on_unread(unreadable(name, error))
-            return None
+        names = [f"{self.listing.table}/{trial_id}{SUFFIX}" for trial_id in ids]
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(ids), 64):  # no more in memory than are needed soon
+                some = slice(start, start + 64)
+                # Threads wait for bytes alone: all that is done with them needs the one lock.
+                read = pool.map(self.store.read, names[some])
+                for trial_id, name, data in zip(ids[some], names[some], read, strict=True):
+                    try:
+                        yield trial_id, self.store.as_table(data, name)
+                    except InputError as error:
+                        self.on_unread(unreadable(name, error))
 
 
 def open_pack(store: Store, table: str, name: str, *, whole: bool = False) -> Pack:
