@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from camsweep.sweeps.plan import Plan, PlannedTrial
 STATES = ("waiting", "running", "done", "failed", "stopped")
 #: `stopped`: a search gave the trial up early.
 ENDED = ("done", "failed", "stopped")
+#: From so many trials on, a trial's line tells where the run stands once a second at most.
+MANY = 1000
 
 
 class Listener(Protocol):
@@ -83,6 +86,7 @@ class Monitor:
     def __post_init__(self) -> None:
         """Every trial to run starts as waiting."""
         self.planned: dict[str, PlannedTrial] = {}
+        self._stood = -math.inf
         self.plan_for(self.plan.to_run)
 
     def plan_for(self, trials: Iterable[PlannedTrial]) -> None:
@@ -164,7 +168,7 @@ class Monitor:
                 state.skipped = tuple(row.get("skipped") or ())
                 self.messages.append(
                     f"done     {state.title}: mIoU {100 * row['metric.miou']:.2f} "
-                    f"in {state.seconds:.0f} s ({self.summary()})"
+                    f"in {state.seconds:.0f} s{self._standing()}"
                 )
             elif row["status"] == "stopped":
                 state.cause = row["cause"]
@@ -174,6 +178,14 @@ class Monitor:
                 self.messages.append(f"failed   {state.title}: {row['cause']}")
             for listener in self.listeners:
                 listener.finished(row)
+
+    def _standing(self) -> str:
+        """`` (3 of 12 done)``; of many trials not after each, as it looks at all of them."""
+        now = time.monotonic()
+        if len(self.trials) > MANY and now - self._stood < 1:
+            return ""
+        self._stood = now
+        return f" ({self.summary()})"
 
     def closed(self) -> None:
         """The run is over; the listeners are told, and may take their time."""

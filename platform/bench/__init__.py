@@ -21,10 +21,13 @@ BENCHMARKS: Mapping[str, str] = {
     "crf": "the fully connected CRF, against pydensecrf (its recorded times if not installed)",
     "store": "writing, reading and reporting 10,000 trials, against JSON files and pandas",
     "suite": "epochs that planning saves in CPN's ablation suite",
+    "suite-run": "the same suite run on the embedded data: seconds that sharing stages saves",
+    "scaling": "trials an hour on 1 to 256 slots, and the driver's memory to 100,000 trials",
     "start": "import and `camsweep --help`, against a bare interpreter",
 }
 
-_MODULES = {"open": "opening"}  # a module named open would hide the builtin in this file
+# A module named open would hide the builtin in this file.
+_MODULES = {"open": "opening", "suite-run": "suite_run"}
 
 
 def choose(names: Iterable[str]) -> tuple[str, ...]:

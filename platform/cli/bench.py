@@ -47,6 +47,8 @@ def bench(
     crf: the fully connected CRF, against pydensecrf.
     store: writing, reading and reporting 10,000 trials, against JSON files and pandas.
     suite: epochs of training that planning saves in CPN's ablation suite.
+    suite-run: seconds that sharing stages saves when that suite runs on the embedded data.
+    scaling: trials an hour on 1 to 256 slots, and the driver's memory to 100,000 trials.
     start: import and --help, against a bare interpreter.
 
     Nothing else should run meanwhile. A missed goal is no error: exit status 0.

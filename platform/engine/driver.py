@@ -63,8 +63,8 @@ def run_on_ray(
         for shape in sorted(set(shapes), reverse=True):
             await_room(shape, wait_for_nodes)
         monitor.slots = slots_at_a_time(shapes, max_concurrent)
-        coordinator = _coordinator(stack)
-        stack.enter_context(_listening(coordinator, shaped, monitor))
+        coordinator = new_coordinator(stack)
+        stack.enter_context(listening(coordinator, shaped, monitor))
         placing = Placing(
             coordinator,
             context,
@@ -123,7 +123,7 @@ def slots_at_a_time(shapes: Sequence[Shape], limit: int | None) -> int:
     return max(1, min(fits, limit or fits, len(shapes)))
 
 
-def _coordinator(stack: ExitStack) -> Any:
+def new_coordinator(stack: ExitStack) -> Any:
     """The actor, on the head node and started anew if its process dies; killed at the end."""
     import ray
 
@@ -151,7 +151,7 @@ def _mark(stack: ExitStack, context: RunContext) -> str:
 
 
 @contextmanager
-def _listening(
+def listening(
     coordinator: Any, shaped: Sequence[tuple[Job, Shape]], monitor: Monitor
 ) -> Iterator[None]:
     """Pass on what the coordinator has heard, every now and then and once more at the end.

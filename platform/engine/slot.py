@@ -47,16 +47,27 @@ class TellRow:
 def run_slot(
     config: dict[str, Any], coordinator: Any, context: RunContext, mark: str | None = None
 ) -> None:
-    """Tune's trainable.
+    """Tune's trainable; see `serve`."""
+    from ray import tune
+
+    tune.report({"jobs": serve(config, coordinator, context, mark)})
+
+
+def serve(
+    config: dict[str, Any], coordinator: Any, context: RunContext, mark: str | None = None
+) -> int:
+    """Run jobs until there are none.
 
     Args:
         config: `slot`, the name, and `shape`, the three numbers of a `Shape`.
         coordinator: handle of the actor.
         context: handed to every trial.
         mark: a file that the driver has put into the store, to be found there from every node.
+
+    Returns:
+        How many.
     """
     import ray
-    from ray import tune
 
     name, shape = config["slot"], Shape(*config["shape"])
     context = replace(context, device="cuda" if shape.gpus > 0 else "cpu", owner=_owner(context))
@@ -93,7 +104,7 @@ def run_slot(
         ray.get(coordinator.ended.remote(name, order.number, bool(left)))
         jobs += 1
     ray.get(coordinator.left.remote(name))
-    tune.report({"jobs": jobs})
+    return jobs
 
 
 def _unseen(context: RunContext) -> str:
