@@ -126,20 +126,21 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resized_mean(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mean over places of ``resize(maps, size)``, without its maps.
+    """The mean over places of ``resize(maps, size)``, without its maps; in float32 always.
 
     Args:
         maps: [N, C, h, w].
         size: (H, W).
 
     Returns:
-        [N, C].
+        Float32 [N, C].
     """
     rows, columns = (
         resize(torch.eye(old, device=maps.device)[None, None], (new, old))[0, 0].mean(0)
         for old, new in zip(maps.shape[-2:], size, strict=True)
     )
-    return torch.einsum("nchw,h,w->nc", maps, rows, columns)
+    with torch.autocast(maps.device.type, enabled=False):
+        return torch.einsum("nchw,h,w->nc", maps.float(), rows, columns)
 
 
 def centred(values: Tensor) -> Tensor:

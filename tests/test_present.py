@@ -85,6 +85,8 @@ def test_a_mean_needs_no_resized_maps() -> None:
     for size in ((40, 56), (3, 4), (5, 7), (1, 9)):
         want = resize(maps, size).mean((2, 3))
         torch.testing.assert_close(resized_mean(maps, size), want)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(resized_mean(maps, size), want)
     single = maps[:, :, :1, :1]
     torch.testing.assert_close(resized_mean(single, (4, 4)), single[:, :, 0, 0])
 
