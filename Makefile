@@ -14,8 +14,9 @@ STUDY ?= camsweep-study
 quickstart: $(STAMP)
 	$(BIN)/camsweep quickstart --out $(OUT)
 
+# Two processes, each with whole files of tests: most tests wait or use one core.
 test: $(STAMP) lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

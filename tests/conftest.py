@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before torch is there: networks of tests are slower on two threads, the more so beside others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from browser import chromium, site
 
 # Fixtures of the tests that open a page: one browser for all of them.
 __all__ = ["chromium", "site"]
+
+# What a shell starts with & ignores Ctrl-C, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
