@@ -120,7 +120,7 @@ def look_ahead(
         plan,
         slots,
         cost(plan, history, slots=slots, default=default),
-        disk(plan, history, context.store, slots),
+        disk(plan, history, context.store, slots, prepared.images),
         found,
         [planned_search(ground, context.store) for ground in grounds(plan)],
         _stages_cached(plan, history),

@@ -60,12 +60,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request resolved: the plan, everything a trial needs, and the store's trial rows."""
+    """A request resolved: the plan, everything a trial needs, and the store's trial rows.
+
+    Attributes:
+        images: how many each split of the data has.
+    """
 
     plan: Plan
     profile: Profile
     context: RunContext
     history: pa.Table
+    images: Mapping[str, int]
 
     @property
     def data(self) -> Place:
@@ -125,7 +130,8 @@ def prepare(request: Request) -> Prepared:
         owner=f"{socket.gethostname()}-{os.getpid()}",
         failed_before=frozenset(_failed(history)),
     )
-    return Prepared(plan, profile, context, history)
+    images = {name: split.count for name, split in manifest.splits.items()}
+    return Prepared(plan, profile, context, history, images)
 
 
 def grounds(plan: Plan) -> list[Ground]:

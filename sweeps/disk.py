@@ -4,22 +4,26 @@ Sizes are those of the newest done trials of the same profile and method where t
 their weights, and of their pictures and tables. Else the rule: 4 bytes a parameter for weights, for
 the pictures 12 of the crop's size at 8 bytes a pixel (image, mask and maps), and 100 kB for the
 tables. A training that runs needs room for a checkpoint as well, of twice the size of its weights.
+What stages after the maps store of every image is in `sweeps.pictures`.
 """
 
 from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from camsweep.methods.config import TrialConfig
+from camsweep.methods.segment.config import SegmentConfig
 from camsweep.shards.places import Place, as_place
 from camsweep.sweeps.history import done_rows
-from camsweep.sweeps.plan import Plan
+from camsweep.sweeps.identity import STAGES
+from camsweep.sweeps.pictures import picture_bytes, stage_ids
+from camsweep.sweeps.plan import Plan, PlannedTrial
 from camsweep.sweeps.store import TABLES, Store
 
 #: Trials of a method whose files are looked at.
@@ -29,8 +33,13 @@ PARAMETER_BYTES = 4
 #: longer than the rest of the plan.
 PARAMETERS = {"small": 76e3, "resnet38": 107e6, "resnet50": 25e6, "resnet101": 44e6}
 PICTURES, PIXEL_BYTES = 12, 8
+#: Stages after the maps that train a network of their own.
+LATER = ("affinity", "segment")
 TABLE_BYTES = 100_000
-COLUMNS = ("id", "profile", "method", "config.backbone", "stage.train", "finished")
+COLUMNS = (
+    *("id", "profile", "method", "config.backbone", "finished"),
+    *(f"stage.{name}" for name in STAGES),
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,13 @@ class _Sizes:
     measured: bool
 
 
-def disk(plan: Plan, history: pa.Table, store: Store, slots: int = 1) -> Disk:
+def disk(
+    plan: Plan,
+    history: pa.Table,
+    store: Store,
+    slots: int = 1,
+    images: Mapping[str, int] | None = None,
+) -> Disk:
     """What the trials to run will take of the store's disk.
 
     Args:
@@ -65,13 +80,15 @@ def disk(plan: Plan, history: pa.Table, store: Store, slots: int = 1) -> Disk:
         history: the store's trial rows.
         store: where results go.
         slots: how many trainings run at a time.
+        images: how many each split of the data has.
     """
     rows = done_rows(history, COLUMNS)
     rows = [r for r in rows if r["profile"] == plan.profile.name]
     place = as_place(store.url)
     sizes: dict[tuple[str, str], _Sizes] = {}
-    trained = {row.get("stage.train") for row in rows}
-    total, by_rule = 0.0, 0
+    trained = {row.get(f"stage.{stage}") for row in rows for stage in ("train", *LATER)}
+    like = list(stage_ids(rows, LOOKED_AT))
+    total, by_rule = picture_bytes(plan.to_run, images or {}, place, like), 0
     checkpoints: list[float] = []
     for trial in plan.to_run:
         config = trial.config
@@ -86,8 +103,22 @@ def disk(plan: Plan, history: pa.Table, store: Store, slots: int = 1) -> Disk:
             trained.add(trial.stages["train"])
             total += found.training
             checkpoints.append(2 * found.training)
+        for stage, weights in _later(trial):
+            if stage not in trained:
+                trained.add(stage)
+                total += weights
+                checkpoints.append(2 * weights)
     total += sum(sorted(checkpoints, reverse=True)[: max(1, slots)])
     return Disk(int(total), by_rule, _free(store))
+
+
+def _later(trial: PlannedTrial) -> Iterator[tuple[str, float]]:
+    """The trainings of a trial's later networks: stage, and bytes of the weights."""
+    if isinstance(trial.config, SegmentConfig):
+        networks = (trial.config.affinity_network, trial.config.segment_network)
+        for stage, network in zip(LATER, networks, strict=True):
+            if stage in trial.stages:
+                yield trial.stages[stage], PARAMETER_BYTES * PARAMETERS[network]
 
 
 def _measured(place: Place, rows: list[dict[str, Any]]) -> _Sizes | None:

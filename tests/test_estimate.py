@@ -217,3 +217,40 @@ def test_the_rule_knows_every_backbone(backbone: str) -> None:
 
 def test_disk_of_object_storage_is_without_end() -> None:
     assert disk(plan(CAM), history(), Store("s3://bucket/x")).free is None
+
+
+CHAIN = (
+    "{base: {method: cam}, arms: {a: {refine: crf}, b: {refine: crf, segment: deeplab_v1}, "
+    "c: {refine: affinity}}}"
+)
+IMAGES = {"train": 100, "val": 10}
+
+
+def test_disk_counts_what_a_chain_stores_of_every_image(tmp_path: Path) -> None:
+    """Maps of a training once, masks of both splits once, and the later networks."""
+    store, found = Store(str(tmp_path)), plan(CHAIN)
+    bare, whole = disk(found, history(), store), disk(found, history(), store, 1, IMAGES)
+    pixels = 96**2
+    maps = 110 * (1500 + 2.4 * pixels)
+    # Masks: of both splits by the CRF, of val by the walk. Labels on train, predictions on val.
+    others = (110 + 10 + 100 + 10) * (1500 + 0.03 * pixels)
+    assert whole.needed - bare.needed == pytest.approx(maps + others, abs=2)
+    alone = disk(plan("{base: {method: cam}}"), history(), store)
+    trials = 2 * (12 * 8 * 96**2 + 100_000)
+    assert bare.needed - alone.needed == 2 * 4 * 76_000 + trials, "two networks more"
+
+
+def test_pictures_that_are_there_take_no_more_room(tmp_path: Path) -> None:
+    """And those of another trial tell how large they are."""
+    store, found = Store(str(tmp_path)), plan(CHAIN)
+    stages = found.trials[0].stages
+    before = disk(found, history(), store, 1, IMAGES).needed
+    folder = f"artefacts/{stages['localize']}/maps-val"
+    store.write(f"{folder}/00000.tar", b"x" * 10)
+    after = disk(found, history(), store, 1, IMAGES).needed
+    assert before - after == pytest.approx(10 * (1500 + 2.4 * 96**2), abs=2)
+    row = measured(1.0, **{f"stage__{name}": stages[name] for name in ("localize", "train")})
+    other = plan("{base: {method: cam, lr: 1, refine: crf}}")
+    known = disk(other, history(row), store, 1, IMAGES).needed
+    ruled = disk(other, history(), store, 1, IMAGES).needed
+    assert ruled - known == pytest.approx(10 * (1500 + 2.4 * 96**2) - 10, abs=2)
