@@ -125,6 +125,11 @@ def variant_names(
         families.setdefault(method, []).append(config)
     # Counted once a method: thousands of search trials are named in no time.
     left_out = {m: _left_out(configs, method_defaults(m)) for m, configs in families.items()}
+    for stage, none in _NONE.items():
+        # They differ between methods, too: masks of one CAM by CRF, of another by IRN.
+        if len({config.get(stage) for _, config in variants.values()}) > 1:
+            for told in left_out.values():
+                told[stage] = same_as(none)
     names = {}
     for key, (method, config) in variants.items():
         parts = [method_title(method), *_patches(config)]

@@ -47,3 +47,12 @@ def test_the_leaderboard_command_loads_no_torch(tmp_path: object) -> None:
     )
     assert "LOADED []" in done.stdout, done.stdout + done.stderr
     assert "CPN" in done.stdout
+
+
+def test_stages_after_the_maps_are_told_where_methods_differ_in_them() -> None:
+    """Masks of one CAM by a CRF are no masks of another by IRN."""
+    cam, sipe = {"method": "cam", "refine": "crf"}, {"method": "sipe", "refine": "irn"}
+    found = variant_names({"a": ("cam", cam), "b": ("sipe", sipe)})
+    assert found == {"a": "CAM, refine=crf", "b": "SIPE, refine=irn"}
+    alike = variant_names({"a": ("cam", cam), "b": ("sipe", {**sipe, "refine": "crf"})})
+    assert alike == {"a": "CAM", "b": "SIPE"}
