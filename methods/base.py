@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -102,9 +103,11 @@ class Method:
     recipe: int = 1
 
 
-def _modules() -> list[str]:
+@cache
+def _modules() -> tuple[str, ...]:
+    # Looked up for every trial that is planned, of which there may be 100,000.
     package = importlib.import_module("camsweep.methods")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg))
 
 
 def method_names() -> list[str]:
