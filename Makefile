@@ -16,7 +16,7 @@ quickstart: $(STAMP)
 
 # Two processes, each with whole files of tests: most tests wait or use one core.
 test: $(STAMP) lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

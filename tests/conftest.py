@@ -21,6 +21,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOT = Path(__file__).resolve().parent.parent
 
 
+#: Files that take minutes. First, so that no process is busy with one long after the others.
+LONG = (
+    "test_engine.py",
+    "test_embedded_baseline.py",
+    "test_voc_mini.py",
+    "test_chaos.py",
+    "test_search_population.py",
+    "test_chain.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes the user's cache folder."""
