@@ -141,7 +141,7 @@ def test_the_plain_step_has_the_same_loss_and_gradient() -> None:
     given = step.Given(SMALL, "cpu")
     gradients = []
     for precision in (None, "float32"):
-        net = given.net(channels_last=precision is not None).eval()
+        net = given.net(ours=precision is not None).eval()
         given.loss(net, precision).backward()
         gradients.append({n: p.grad for n, p in net.named_parameters() if p.grad is not None})
     plain, ours = gradients

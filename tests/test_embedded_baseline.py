@@ -11,7 +11,7 @@ from camsweep.sweeps.store import Store
 
 
 def test_the_baseline_lies_in_its_range(tmp_path: Path) -> None:
-    """CAM and the full CPN under the shipped profile, one seed: about two minutes on one core."""
+    """CAM and the full CPN under the shipped profile, one seed: minutes on one core."""
     data = embedded_data(tmp_path / "data")
     store = Store(str(tmp_path / "store"))
     only = {"cpn/fig5": ("baseline", "cpn")}
