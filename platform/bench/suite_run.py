@@ -24,7 +24,7 @@ SEEDS = 1
 
 
 def run(data: Place | None, seconds: float, repeat: int) -> Result:
-    """Run the suite once, which takes a quarter of an hour on two cores.
+    """Run the suite once, which takes an hour on two cores.
 
     Raises:
         InputError: a trial failed.
