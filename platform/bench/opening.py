@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
 import tarfile
 import time
@@ -20,12 +19,12 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
+from camsweep.platform.bench.fresh import numbers
 from camsweep.platform.bench.rounds import alternate
 from camsweep.platform.bench.table import Result, ratio, spread
 from camsweep.shards.colours import colour_map
 from camsweep.shards.digests import file_sha256
 from camsweep.shards.epochs import epoch_order
-from camsweep.shards.errors import InputError
 from camsweep.shards.index import encode, scan_shard
 from camsweep.shards.manifest import IndexEntry, find_split, load_manifest, sealed, write_manifest
 from camsweep.shards.places import Place, as_place
@@ -77,12 +76,7 @@ def _place(data: Place | None) -> Iterator[tuple[Place, str]]:
 
 def _opened(how: str, place: Place, split: str, memory: list[float]) -> float:
     """Seconds; the megabytes are appended to ``memory``."""
-    command = [sys.executable, "-m", "camsweep.platform.bench.opening", how, place.url, split]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise InputError(f"bench: opening {place} failed ({last})")
-    took, held = (float(word) for word in done.stdout.split())
+    took, held = numbers("opening", how, place.url, split, what=f"opening {place}")
     memory.append(held)
     return took
 

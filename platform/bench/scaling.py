@@ -13,31 +13,29 @@ import _thread
 import logging
 import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from camsweep.platform.attempts import make_jobs
+from camsweep.platform.bench.fresh import numbers
 from camsweep.platform.bench.opening import peak_megabytes
-from camsweep.platform.bench.scheduling import no_op, own_megabytes, planned
+from camsweep.platform.bench.scheduling import ONE_CPU, Ends, no_op, own_megabytes, planned
 from camsweep.platform.bench.table import Result, ratio
 from camsweep.platform.context import Progress, Report, RunContext
 from camsweep.platform.data import find_data
 from camsweep.platform.engine.environment import ENVIRONMENT, ray_session
 from camsweep.platform.engine.shapes import Shape
 from camsweep.platform.engine.slot import serve
-from camsweep.platform.monitor import Monitor
 from camsweep.platform.trial import run_trial
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.places import Place
 from camsweep.sweeps.plan import Plan, PlannedTrial, make_plan
 from camsweep.sweeps.profile import load_profile
-from camsweep.sweeps.resources import Resources
 from camsweep.sweeps.spec import Sweep, SweepSpec
 from camsweep.sweeps.store import Store
 
@@ -90,15 +88,10 @@ def _several(count: int, what: str) -> str:
 
 
 def _measured(part: str, number: int) -> tuple[float, ...]:
-    command = [sys.executable, "-m", "camsweep.platform.bench.scaling", part, str(number)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise InputError(f"bench: scaling: {part} {number} failed ({last})")
-    return tuple(float(word) for word in done.stdout.splitlines()[-1].split())
+    return numbers("scaling", part, str(number), what=f"scaling: {part} {number}")
 
 
-class Clock(Monitor):
+class Clock(Ends):
     """Notes when trials end, and stops the run after so many."""
 
     def __init__(self, plan: Plan, enough: int | None = None, slots: int | None = None) -> None:
@@ -110,7 +103,6 @@ class Clock(Monitor):
             slots: from when there are so many, `ROUNDS` sleeps are measured.
         """
         super().__init__(plan)
-        self.ends: dict[str, float] = {}
         self.enough, self.wanted = enough, slots
         self.full: float | None = None
 
@@ -128,7 +120,6 @@ class Clock(Monitor):
     def finished(self, row: dict[str, Any]) -> None:
         """Take a row, which may come twice."""
         super().finished(row)
-        self.ends.setdefault(row["id"], time.monotonic())
         if len(self.ends) == self.enough:
             _thread.interrupt_main()  # events come in another thread
 
@@ -156,6 +147,7 @@ def sleeping(
 @contextmanager
 def simulated(slots: int) -> Iterator[None]:
     """A cluster of so many slots on nodes of this machine, joined."""
+    os.environ.update(ENVIRONMENT)
     import ray
     from ray.cluster_utils import Cluster
 
@@ -177,7 +169,6 @@ def sleep_on(slots: int) -> None:
 
     from camsweep.platform.engine.driver import listening, new_coordinator
 
-    os.environ.update(ENVIRONMENT)
     plan = planned(slots * 2 * ROUNDS)
     clock = Clock(plan, slots=slots)
     jobs = [(job, Shape(1, 0.0, 1)) for job in make_jobs(plan.to_run, sleeping)]
@@ -220,7 +211,7 @@ def train_on(cores: int) -> None:
     data = find_data(None, profile)
     plan = make_plan([Sweep("scaling", "scaling.yaml", spec)], profile, load_manifest(data).digest)
     clock = Clock(plan)
-    _run(plan, run_trial, lambda: ray_session(None, max(CORES)), clock, cores, str(data))
+    _run(plan, run_trial, clock, cores, str(data))
     first = min(state.began for state in clock.trials.values() if state.began is not None)
     print(len(plan.trials) / (max(clock.ends.values()) - first) * 3600)
 
@@ -228,14 +219,13 @@ def train_on(cores: int) -> None:
 def plan_with(count: int) -> None:
     """Print the most megabytes that the driver has held, and what it shares with nobody."""
     plan = planned(count)
-    _run(plan, no_op, lambda: ray_session(None, 1), Clock(plan, enough=1), 1)
+    _run(plan, no_op, Clock(plan, enough=1), 1)
     print(peak_megabytes(), own_megabytes())
 
 
 def _run(
     plan: Plan,
     trial: Callable[..., dict[str, Any]],
-    session: Callable[[], AbstractContextManager[None]],
     clock: Clock,
     slots: int,
     data: str = "none",
@@ -243,13 +233,13 @@ def _run(
     """Run a plan's trials, or until the clock says enough."""
     from camsweep.platform.engine.driver import run_on_ray
 
-    os.environ.update(ENVIRONMENT)
-    one = Resources(cpus=1, gpus=0, workers=1)
-    with TemporaryDirectory(prefix="camsweep-bench-") as scratch, session():
+    with TemporaryDirectory(prefix="camsweep-bench-") as scratch, ray_session(None, slots):
         context = RunContext(Store(f"{scratch}/store"), data, "bench")
         try:
-            run_on_ray(make_jobs(plan.to_run, trial), context, clock, one, max_concurrent=slots)
+            run_on_ray(make_jobs(plan.to_run, trial), context, clock, ONE_CPU, max_concurrent=slots)
         except KeyboardInterrupt:
+            if clock.enough is None:
+                raise
             return
     if len(clock.ends) < len(plan.trials):
         raise InputError(f"bench: {len(clock.ends)} of {len(plan.trials)} trials ended")

@@ -7,7 +7,6 @@ the memory of the driver in MB: the most it held, and what of it nobody shares.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from camsweep.platform.attempts import make_jobs
+from camsweep.platform.bench.fresh import numbers
 from camsweep.platform.bench.opening import peak_megabytes
 from camsweep.platform.bench.rounds import alternate
 from camsweep.platform.bench.table import Result, ratio, spread
@@ -37,6 +37,7 @@ TRIALS = 1000
 #: Tune's defaults take about a second a trial; so many tell that.
 TUNE_TRIALS = 40
 CPUS = 2
+ONE_CPU = Resources(cpus=1, gpus=0, workers=1)
 
 ENGINE, TUNE, ACTORS = "camsweep", "Ray Tune, defaults", "bare actor reuse"
 
@@ -72,12 +73,7 @@ def run(data: Place | None, seconds: float, repeat: int) -> Result:
 
 def _measured(how: str, count: int, facts: list[tuple[float, ...]]) -> float:
     """Seconds a trial; the seconds of starting and the megabytes are appended."""
-    command = [sys.executable, "-m", "camsweep.platform.bench.scheduling", how, str(count)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise InputError(f"bench: scheduling by {how} failed ({last})")
-    each, *more = (float(word) for word in done.stdout.splitlines()[-1].split())
+    each, *more = numbers("scheduling", how, str(count), what=f"scheduling by {how}")
     facts.append(tuple(more))
     return each
 
@@ -112,24 +108,28 @@ def planned(count: int) -> Plan:
     return make_plan([sweep], load_profile("embedded"), "no data", seeds=count)
 
 
+class Ends(Monitor):
+    """Notes when each trial ends, by the monotonic clock."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Watch a run."""
+        super().__init__(plan)
+        self.ends: dict[str, float] = {}
+
+    def finished(self, row: dict[str, Any]) -> None:
+        """Take a row, which may come twice."""
+        super().finished(row)
+        self.ends.setdefault(row["id"], time.monotonic())
+
+
 def by_engine(plan: Plan, context: RunContext) -> list[float]:
     """When each row came, through the engine as `camsweep run` drives it."""
     from camsweep.platform.engine.driver import run_on_ray
 
-    ends: list[float] = []
-
-    class Clock(Monitor):
-        def finished(self, row: dict[str, Any]) -> None:
-            known = self.trials[row["id"]].state == "done"
-            super().finished(row)
-            if not known:
-                ends.append(time.perf_counter())
-
+    clock = Ends(plan)
     with ray_session(None, CPUS):
-        default = Resources(cpus=1, gpus=0, workers=1)
-        jobs = make_jobs(plan.to_run, no_op)
-        run_on_ray(jobs, context, Clock(plan), default, max_concurrent=CPUS)
-    return ends
+        run_on_ray(make_jobs(plan.to_run, no_op), context, clock, ONE_CPU, max_concurrent=CPUS)
+    return list(clock.ends.values())
 
 
 def by_tune(plan: Plan, context: RunContext) -> list[float]:
@@ -141,7 +141,7 @@ def by_tune(plan: Plan, context: RunContext) -> list[float]:
 
     class Ends(tune.Callback):
         def on_trial_complete(self, *given: Any, **named: Any) -> None:
-            ends.append(time.perf_counter())
+            ends.append(time.monotonic())
 
         def __getstate__(self) -> dict[str, Any]:
             return {}
@@ -173,7 +173,7 @@ def by_actors(plan: Plan, context: RunContext) -> list[float]:
     pool = ActorPool([ray.remote(Worker).remote() for _ in range(CPUS)])
     ends = []
     for _ in pool.map_unordered(lambda worker, trial: worker.run.remote(trial), plan.to_run):
-        ends.append(time.perf_counter())
+        ends.append(time.monotonic())
     return ends
 
 
@@ -189,7 +189,7 @@ def main(how: str, count: int) -> None:
     with TemporaryDirectory(prefix="camsweep-bench-") as scratch:
         plan = planned(count)
         context = RunContext(Store(f"{scratch}/store"), "none", "bench")
-        begun = time.perf_counter()
+        begun = time.monotonic()
         ends = sorted(WAYS[how](plan, context))
         if len(ends) != count:
             raise InputError(f"bench: {len(ends)} of {count} trials ended")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 
+from camsweep.platform.bench.fresh import said
 from camsweep.platform.bench.rounds import alternate
 from camsweep.platform.bench.table import Result, ratio
-from camsweep.shards.errors import InputError
 from camsweep.shards.places import Place
 
 #: What nothing should import that only tells of itself.
@@ -56,11 +54,7 @@ def _took(*words: str) -> float:
 
 
 def _output(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-c", *words], capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise InputError(f"bench: start: {words[0]} failed ({last})")
-    return done.stdout
+    return said("-c", *words, what=f"start: {words[0]}")
 
 
 def imported(names: tuple[str, ...], module: str = MODULE) -> list[str]:
