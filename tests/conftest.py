@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is there: networks of tests are slower on two threads, the more so beside others.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from browser import chromium, site
@@ -41,17 +40,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes the user's cache folder."""
     os.environ["CAMSWEEP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Networks of tests are slower on two threads, the more so beside other processes."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,6 @@ from camsweep.methods.task import TaskSettings
 from camsweep.methods.training import EpochLog, build_net, load_net, train
 from camsweep.shards.errors import DamagedSample, InputError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KINDS = ("affinity", "irn")
 
 

@@ -24,8 +24,6 @@ from camsweep.methods.refine.published import AFFINITY, IRN
 from camsweep.methods.refine.spreading import spread
 from camsweep.methods.training import build_net
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 OWN = {"ipe": True, "pseudo_labels": "estimated"}
 CONFIGS: dict[str, dict[str, Any]] = {
     "labels": {"refine": "crf", "mask_background": "constant"},

@@ -17,8 +17,6 @@ from camsweep.methods.refine.sure import MovedLabels, stored_labels
 from camsweep.shards.augment import Augment, Drawn, draw, move_image, sample_rng
 from camsweep.shards.errors import DamagedSample
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 IRN = config_of(refine="irn")
 SIPE = config_of(refine="irn", irn_recipe="sipe", ipe=True, pseudo_labels="estimated")
 SEAM = config_of(refine="affinity", affinity_recipe="seam")

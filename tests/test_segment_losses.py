@@ -20,8 +20,6 @@ from camsweep.methods.task import TaskSettings
 from camsweep.methods.training import EpochLog, build_net, load_net, train
 from camsweep.shards.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 BASE: dict[str, Any] = {
     "method": "cam",
     "backbone": "small",

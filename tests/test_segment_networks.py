@@ -31,8 +31,6 @@ from camsweep.methods.segment.networks import Network, build_network
 from camsweep.methods.training import build_net
 from camsweep.methods.weights import load_into
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL: dict[str, Any] = {
     "method": "cam",
     "backbone": "small",

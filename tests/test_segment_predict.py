@@ -25,8 +25,6 @@ from camsweep.methods.segment.predict import predict, predict_group
 from camsweep.shards.colours import colour_map
 from camsweep.shards.errors import DamagedSample, InputError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = ["deeplab_v1", "deeplab_v2"]
 
 
