@@ -22,7 +22,7 @@ from camsweep.methods.segment.config import SegmentConfig
 from camsweep.shards.places import Place, as_place
 from camsweep.sweeps.history import done_rows
 from camsweep.sweeps.identity import STAGES
-from camsweep.sweeps.pictures import picture_bytes, stage_ids
+from camsweep.sweeps.pictures import STAGE_OF, picture_bytes
 from camsweep.sweeps.plan import Plan, PlannedTrial
 from camsweep.sweeps.store import TABLES, Store
 
@@ -87,7 +87,8 @@ def disk(
     place = as_place(store.url)
     sizes: dict[tuple[str, str], _Sizes] = {}
     trained = {row.get(f"stage.{stage}") for row in rows for stage in ("train", *LATER)}
-    like = list(stage_ids(rows, LOOKED_AT))
+    stages = (row.get(f"stage.{stage}") for row in _newest(rows) for stage in STAGE_OF.values())
+    like = [stage for stage in stages if stage]
     total, by_rule = picture_bytes(plan.to_run, images or {}, place, like), 0
     checkpoints: list[float] = []
     for trial in plan.to_run:
@@ -121,10 +122,13 @@ def _later(trial: PlannedTrial) -> Iterator[tuple[str, float]]:
                 yield trial.stages[stage], PARAMETER_BYTES * PARAMETERS[network]
 
 
+def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: str(row["finished"]), reverse=True)[:LOOKED_AT]
+
+
 def _measured(place: Place, rows: list[dict[str, Any]]) -> _Sizes | None:
-    newest = sorted(rows, key=lambda row: str(row["finished"]), reverse=True)[:LOOKED_AT]
     trainings, trials = [], []
-    for row in newest:
+    for row in _newest(rows):
         trainings.append(_folder(place, row.get("stage.train")))
         tables = (place.folder(table).size(f"{row['id']}.arrow") or 0 for table in TABLES)
         trials.append(_folder(place, row["id"]) + sum(tables))

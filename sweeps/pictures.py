@@ -6,12 +6,22 @@ and a pixel as on the embedded and on VOC's images, which are taken to be as lar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
+from camsweep.methods.config import Stage
 from camsweep.methods.segment.config import SegmentConfig
 from camsweep.shards.places import Place
 from camsweep.sweeps.plan import PlannedTrial
+from camsweep.sweeps.results import artefact_name
+
+#: Whose artefact each kind of pictures is.
+STAGE_OF: dict[str, Stage] = {
+    "maps": "localize",
+    "labels": "affinity",
+    "masks": "refine",
+    "predictions": "evaluate",
+}
 
 #: Bytes an image, for its place in a tar file and the head of a PNG, and bytes a pixel of it.
 AN_IMAGE = 1500
@@ -26,21 +36,33 @@ class PictureSet(NamedTuple):
     split: str
 
 
+def mask_splits(trial: PlannedTrial) -> list[str]:
+    """The splits whose pseudo masks are made: measured ones, and those to train on."""
+    trained = [trial.config.train_split] if "segment" in trial.stages else []
+    return list(dict.fromkeys([trial.config.eval_split, *trained]))
+
+
+def map_splits(trial: PlannedTrial) -> list[str]:
+    """The splits whose maps are stored."""
+    trained = [trial.config.train_split] if "affinity" in trial.stages else []
+    return list(dict.fromkeys([*mask_splits(trial), *trained]))
+
+
 def picture_sets(trial: PlannedTrial) -> list[PictureSet]:
     """The sets of a trial; those of a stage that trials share are the same."""
-    config, stages = trial.config, trial.stages
-    if not isinstance(config, SegmentConfig) or "refine" not in stages:
+    if "refine" not in trial.stages:
         return []
-    learns, segments = "affinity" in stages, "segment" in stages
-    masks = {config.eval_split, *([config.train_split] if segments else [])}
-    maps = masks | ({config.train_split} if learns else set())
-    found = [PictureSet(stages["localize"], "maps", split) for split in sorted(maps)]
-    found += [PictureSet(stages["refine"], "masks", split) for split in sorted(masks)]
-    if learns:
-        found.append(PictureSet(stages["affinity"], "labels", config.train_split))
-    if segments:
-        found.append(PictureSet(stages["evaluate"], "predictions", config.segment_split))
-    return found
+    config = cast(SegmentConfig, trial.config)  # all methods have the settings of the chain
+    splits = {"maps": map_splits(trial), "masks": mask_splits(trial)}
+    if "affinity" in trial.stages:
+        splits["labels"] = [config.train_split]
+    if "segment" in trial.stages:
+        splits["predictions"] = [config.segment_split]
+    return [
+        PictureSet(trial.stages[STAGE_OF[what]], what, split)
+        for what, some in splits.items()
+        for split in some
+    ]
 
 
 def picture_bytes(
@@ -56,29 +78,19 @@ def picture_bytes(
     """
     sizes = {found: trial.config.crop**2 for trial in trials for found in picture_sets(trial)}
     missing = [found for found in sizes if not _size(place, found)]
-    known: dict[tuple[str, str], float] = {}
+    known: dict[tuple[str, str], int] = {}
     total = 0.0
     for found in missing:
         kind = (found.what, found.split)
         if kind not in known:
-            ruled = images.get(found.split, 0) * (AN_IMAGE + A_PIXEL[found.what] * sizes[found])
             there = (_size(place, PictureSet(stage, *kind)) for stage in like)
-            known[kind] = next((size for size in there if size), ruled)
-        total += known[kind]
+            known[kind] = next((size for size in there if size), 0)
+        an_image = AN_IMAGE + A_PIXEL[found.what] * sizes[found]
+        total += known[kind] or images.get(found.split, 0) * an_image
     return total
 
 
 def _size(place: Place, found: PictureSet) -> int:
-    folder = f"artefacts/{found.stage}/{found.what}-{found.split}"
+    folder = artefact_name(found.stage, f"{found.what}-{found.split}")
     sizes: Mapping[str, int] = place.folder(folder).sizes() or {}
     return sum(sizes.values())
-
-
-def stage_ids(rows: Sequence[Mapping[str, object]], most: int) -> Iterator[str]:
-    """The stages of the newest rows, which may have sets of pictures."""
-    newest = sorted(rows, key=lambda row: str(row["finished"]), reverse=True)[:most]
-    for row in newest:
-        for name in ("localize", "affinity", "refine", "evaluate"):
-            stage = row.get(f"stage.{name}")
-            if stage:
-                yield str(stage)

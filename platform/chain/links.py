@@ -66,16 +66,6 @@ class Links:
         """Whether a segmentation network is trained."""
         return "segment" in self.trial.stages
 
-    def mask_splits(self) -> list[str]:
-        """The splits whose pseudo masks are made: measured ones, and those to train on."""
-        trained = [self.config.train_split] if self.segments else []
-        return list(dict.fromkeys([self.config.eval_split, *trained]))
-
-    def map_splits(self) -> list[str]:
-        """The splits whose maps are stored."""
-        trained = [self.config.train_split] if self.learns else []
-        return list(dict.fromkeys([*self.mask_splits(), *trained]))
-
 
 class Split:
     """One split as the chain reads it: images at the size of their maps, dealt to shards."""

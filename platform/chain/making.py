@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from camsweep.methods.config import Stage
 from camsweep.methods.refine.pseudo import pseudo_mask
 from camsweep.methods.refine.sure import stored_labels
 from camsweep.methods.segment.palette import label_png
@@ -26,6 +25,7 @@ from camsweep.platform.inputs import waiting
 from camsweep.platform.orders import Work, ordered
 from camsweep.platform.stages import Tensors
 from camsweep.shards.errors import DamagedSample
+from camsweep.sweeps.pictures import STAGE_OF
 from camsweep.sweeps.plan import PlannedTrial
 
 #: Makes the picture of an image, uint8 [H, W].
@@ -60,15 +60,12 @@ class SetOrder:
     @property
     def target(self) -> Target:
         """Where the set is to be."""
-        return self.links.target(STAGES[self.what], self.what, self.split)
+        return self.links.target(STAGE_OF[self.what], self.what, self.split)
 
     def prepare(self, team: Team) -> Work:
         """Open the data and build the network."""
         split = Split(self.links, self.split)
         return lambda: _share(self, split, team, lambda index: None)
-
-
-STAGES: dict[str, Stage] = {"labels": "affinity", "masks": "refine", "predictions": "evaluate"}
 
 
 def make_set(order: SetOrder, team: Team, report: Report) -> Facts:
@@ -80,7 +77,7 @@ def make_set(order: SetOrder, team: Team, report: Report) -> Facts:
         report: is told where it stands.
     """
     trial, context, target = order.trial, order.context, order.target
-    phase = STAGES[order.what]
+    phase = STAGE_OF[order.what]
 
     def make(require: Callable[[], None]) -> Facts:
         clock = time.perf_counter()

@@ -20,7 +20,7 @@ from camsweep.methods.team import Team
 from camsweep.methods.training import EpochLog
 from camsweep.platform.chain.lessons import AffinityLesson, SegmentLesson
 from camsweep.platform.chain.links import Links, Split
-from camsweep.platform.chain.making import STAGES, SetOrder, make_set, measured
+from camsweep.platform.chain.making import SetOrder, make_set, measured
 from camsweep.platform.chain.maps import Measured, read_measured, store_maps
 from camsweep.platform.chain.quality import Counted, quality_of
 from camsweep.platform.chain.sidesets import SideSet
@@ -31,6 +31,7 @@ from camsweep.platform.learning import Training
 from camsweep.platform.lessons import Lesson, named_losses
 from camsweep.platform.stages import StageResult, Tensors, ensure_weights
 from camsweep.shards.errors import DamagedSample
+from camsweep.sweeps.pictures import STAGE_OF, map_splits, mask_splits
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class _Chain:
         """A set of pictures."""
         order = SetOrder(self.links.trial, self.links.context, what, split, weights, threshold)
         facts = make_set(order, self.team, self.report)
-        self.seconds[STAGES[what]] += facts.seconds
+        self.seconds[STAGE_OF[what]] += facts.seconds
         return order
 
 
@@ -164,7 +165,7 @@ def follow_chain(
     """
     config = links.config
     chain = _Chain(links, team, report, epochs)
-    for split in links.map_splits():
+    for split in map_splits(links.trial):
         chain.seconds["localize"] += store_maps(links, weights, split, team, report).seconds
     maps = read_measured(links)
     spreading = None
@@ -173,7 +174,7 @@ def follow_chain(
         spreading = chain.learn(AffinityLesson(), config.train_split).tensors
     orders = {
         split: chain.make("masks", split, spreading, maps.threshold)
-        for split in links.mask_splits()
+        for split in mask_splits(links.trial)
     }
     masks = orders[config.eval_split]
     last = masks
@@ -191,7 +192,7 @@ def follow_chain(
     missing = [f"{last.split}/{key}" for key in found.lacking]
     if links.context.skip_damaged:
         missing += [
-            f"{split}/{key}" for split in links.map_splits() for key in _lacking(links, split)
+            f"{split}/{key}" for split in map_splits(links.trial) for key in _lacking(links, split)
         ]
     return ChainEnd(
         maps,
