@@ -6,6 +6,8 @@ from pathlib import Path
 
 # Before torch is there: networks of tests are slower on two threads, the more so beside others.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Ray's workers make way for all other programs; beside another test they would wait for minutes.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 import pytest
 from browser import chromium, site

@@ -35,7 +35,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.data = build_data(folder)
+        self.data = build_data(folder, train=16, val=4)
         self.profile = write_profile(folder, EPOCHS)
         self.sweep = write_sweep(folder, SWEEP)
 
@@ -45,11 +45,11 @@ class World:
         return [sys.executable, "-m", "camsweep.platform.cli.main", *words]
 
     def run_from(self, folder: Path, argv: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300)
+        return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=600)
 
     def run(self, store: str, *more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(store, *more), capture_output=True, text=True, timeout=300
+            self.command(store, *more), capture_output=True, text=True, timeout=600
         )
 
     def start(self, store: str) -> subprocess.Popen[bytes]:
@@ -129,8 +129,28 @@ def test_a_run_on_ray_equals_one_in_process(world: World, undisturbed: Store) ->
     assert rows(world.store("ray")) == before
 
 
-def test_the_driver_is_killed(world: World, undisturbed: Store) -> None:
+def test_a_trials_process_is_killed(world: World, undisturbed: Store) -> None:
+    store = world.store("worker")
+    driver = world.start("worker")
+    until(lambda: len(checkpoints(store)) >= 1)
+    victims = workers(psutil.Process(driver.pid))
+    assert victims
+    victims[0].send_signal(signal.SIGKILL)
+    assert driver.wait(timeout=600) == 0, (world.folder / "worker.log").read_text()
+    same_results(store, undisturbed)
+
+
+def test_stopped_by_ctrl_c_and_then_killed_it_goes_on(world: World, undisturbed: Store) -> None:
     store = world.store("driver")
+    driver = world.start("driver")
+    until(lambda: len(checkpoints(store)) >= 1)
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=120) == 130
+    said = (world.folder / "driver.log").read_text()
+    assert "the same command goes on where it was" in said
+    assert "Traceback" not in said
+    assert not list(Path(store.path(".")).rglob("*.tmp"))
+
     driver = world.start("driver")
     until(lambda: len(store.names("trials")) >= 1 and len(checkpoints(store)) >= 1)
     slots = workers(psutil.Process(driver.pid))
@@ -147,36 +167,10 @@ def test_the_driver_is_killed(world: World, undisturbed: Store) -> None:
         check=True,
     )
     assert f"{len(finished)} done" in status.stdout
+
     assert world.run("driver").returncode == 0
     after = rows(store)
     assert {i: after[i] for i in finished} == finished, "a finished trial was repeated"
-    same_results(store, undisturbed)
-
-
-def test_a_trials_process_is_killed(world: World, undisturbed: Store) -> None:
-    store = world.store("worker")
-    driver = world.start("worker")
-    until(lambda: len(checkpoints(store)) >= 1)
-    victims = workers(psutil.Process(driver.pid))
-    assert victims
-    victims[0].send_signal(signal.SIGKILL)
-    assert driver.wait(timeout=300) == 0, (world.folder / "worker.log").read_text()
-    same_results(store, undisturbed)
-
-
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
-    world: World, undisturbed: Store
-) -> None:
-    store = world.store("stopped")
-    driver = world.start("stopped")
-    until(lambda: len(checkpoints(store)) >= 1)
-    os.kill(driver.pid, signal.SIGINT)
-    assert driver.wait(timeout=120) == 130
-    said = (world.folder / "stopped.log").read_text()
-    assert "the same command goes on where it was" in said
-    assert "Traceback" not in said
-    assert not list(Path(store.path(".")).rglob("*.tmp"))
-    assert world.run("stopped").returncode == 0
     same_results(store, undisturbed)
 
 
@@ -188,7 +182,7 @@ def test_a_failing_trial_is_recorded_and_the_others_end(world: World) -> None:
     )
     command = world.command("failing")
     command[command.index(str(world.sweep))] = str(sweep)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "not finite" in done.stderr

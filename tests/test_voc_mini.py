@@ -44,15 +44,24 @@ seeds: 1
 @pytest.fixture(scope="module")
 def ran(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Any]]:
     folder = tmp_path_factory.mktemp("voc-mini")
-    build(voc_source(shared / "voc-mini"), folder / "data")
+    build_few(shared, folder, 64)
     store = Store(str(folder / "store"))
     names = ["leaderboard/methods"]
     return store, run(folder, store, names, only={"leaderboard/methods": ARMS})
 
 
+def build_few(shared: Path, folder: Path, images: int) -> None:
+    """The first images of voc-mini's train split as shards in `folder/data`."""
+    source = voc_source(shared / "voc-mini")
+    build(
+        replace(source, splits={"train": source.splits["train"][:images]}),
+        folder / "data",
+    )
+
+
 def run(folder: Path, store: Store, names: list[str], **options: Any) -> list[Any]:
     """The rows of the sweeps' trials, of one seed."""
-    settings = {"scales": [1.0]}
+    settings = {"scales": [1.0], "segment_steps": 8, "segment_batch": 8}
     data = str(folder / "data")
     prepared = prepare(Request(names, "smoke", data, store, 1, settings, **options))
     rows: list[Any] = []
@@ -89,9 +98,7 @@ def test_artefacts_are_complete(ran: tuple[Store, list[Any]]) -> None:
 
 
 def test_the_chain_runs_for_every_method(shared: Path, tmp_path: Path) -> None:
-    source = voc_source(shared / "voc-mini")
-    few = replace(source, splits={"train": source.splits["train"][:24]})
-    build(few, tmp_path / "data")
+    build_few(shared, tmp_path, 24)
     store = Store(str(tmp_path / "store"))
     sweep = tmp_path / "chains.yaml"
     sweep.write_text(CHAINS)
