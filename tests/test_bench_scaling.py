@@ -66,10 +66,10 @@ def test_the_driver_with_its_trials_planned() -> None:
 
 
 def test_shared_stages_cost_once_and_each_cell_on_its_own() -> None:
-    """Pretraining is left out of both; a trial in two tables is two cells."""
+    """Pretraining is left out of both; a trial in two of the paper's tables is two cells."""
     rows = [
         {
-            "labels": ["a", "b"],
+            "sweeps": ["cpn/table1", "cpn/fig5", "sipe/table1", "study/directions"],
             "stage.pretrain": "p",
             "seconds.pretrain": 1000.0,
             "stage.train": "t",
@@ -80,9 +80,9 @@ def test_shared_stages_cost_once_and_each_cell_on_its_own() -> None:
             "seconds.evaluate": 1.0,
         },
         {
-            "labels": ["c"],
+            "sweeps": ["cpn/table5"],
             "stage.train": "t",
-            "seconds.train": 10.0,
+            "seconds.train": 9.0,
             "stage.refine": "r",
             "seconds.refine": 3.0,
             "stage.evaluate": "e2",
@@ -90,7 +90,7 @@ def test_shared_stages_cost_once_and_each_cell_on_its_own() -> None:
         },
     ]
     alone, shared = suite_run.costs(rows)
-    assert alone == 2 * (10 + 1) + (10 + 3 + 1)
+    assert alone == 2 * (10 + 1) + (9 + 3 + 1)
     assert shared == 10 + 1 + 3 + 1
 
 
