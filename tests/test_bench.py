@@ -373,6 +373,29 @@ def test_the_command_prints_tables_of_all_benchmarks(run) -> None:
         assert words in printed.get()
 
 
+def test_what_cannot_be_measured_takes_nothing_else_with_it(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(name: str, *rest: object) -> table.Result:
+        if name == "crf":
+            raise InputError("bench: crf: no")
+        return RESULT
+
+    monkeypatch.setattr(bench, "measure", measure)
+    app = typer.Typer()
+    app.command()(command)
+    for words in ((), ("--json",)):
+        done = CliRunner().invoke(app, ["open", "crf", "loader", *words])
+        assert isinstance(done.exception, InputError)
+        assert "could not measure crf" in str(done.exception)
+        assert "bench: crf: no" in done.stderr
+        assert done.stdout.count("a note") == 2
+        if words:
+            content = json.loads(done.stdout)
+            assert len(content["benchmarks"]) == 2
+            assert content["failed"] == {"crf": "bench: crf: no"}
+
+
 def test_wrong_data_are_refused_before_anything_is_measured(run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="manifest"):
         run("loader", "--data", str(tmp_path))

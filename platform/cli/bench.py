@@ -51,7 +51,8 @@ def bench(
     scaling: trials an hour on 1 to 256 slots, and the driver's memory to 100,000 trials.
     start: import and --help, against a bare interpreter.
 
-    Nothing else should run meanwhile. A missed goal is no error: exit status 0.
+    Nothing else should run meanwhile. A missed goal is no error: exit status 0. What can't be
+    measured is told, the others are measured all the same, and the exit status is 2.
 
     Examples:
       camsweep bench
@@ -61,6 +62,7 @@ def bench(
       camsweep bench open pair --repeat 15 --json > bench.json
     """
     from camsweep.platform.bench import choose, measure
+    from camsweep.shards.errors import InputError
     from camsweep.shards.manifest import load_manifest
     from camsweep.shards.places import as_place
 
@@ -68,41 +70,55 @@ def bench(
     place = None if data is None else as_place(data)
     if place is not None:
         load_manifest(place)  # refused before minutes of measuring
-    found = []
-    for name in chosen:
-        typer.echo(f"measuring {name} ...", err=True)
-        found.append(measure(name, place, seconds, repeat))
-    if as_json:
-        _print_json(found)
-    else:
-        _print_tables(found)
+    found: list[Result] = []
+    failed: dict[str, str] = {}
+    try:
+        for name in chosen:
+            typer.echo(f"measuring {name} ...", err=True)
+            try:
+                found.append(measure(name, place, seconds, repeat))
+            except InputError as error:
+                failed[name] = str(error)
+                typer.echo(f"camsweep: {error}", err=True)
+            else:
+                if not as_json:
+                    _print_tables(found[-1])
+    finally:  # hours of measuring are not lost to Ctrl-C
+        if as_json:
+            _print_json(found, failed)
+        else:
+            _print_machine()
+    if failed:
+        raise InputError(f"bench: could not measure {', '.join(failed)}; see above")
 
 
-def _print_json(found: list[Result]) -> None:
+def _print_json(found: list[Result], failed: dict[str, str]) -> None:
     import json
 
     from camsweep.platform.bench.table import as_json
 
-    content = _machine() | {"benchmarks": [as_json(result) for result in found]}
+    content = _machine() | {"benchmarks": [as_json(result) for result in found], "failed": failed}
     typer.echo(json.dumps(content, indent=1))
 
 
-def _print_tables(found: list[Result]) -> None:
+def _print_tables(result: Result) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from camsweep.platform.bench.table import tables
 
     console = Console()
-    for result in found:
-        for table in tables(result):
-            console.print(table)
-        for note in result.notes:
-            console.print(Text(f"- {note}"))
-        console.print()
+    for table in tables(result):
+        console.print(table)
+    for note in result.notes:
+        console.print(Text(f"- {note}"))
+    console.print()
+
+
+def _print_machine() -> None:
     about = _machine()
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    console.print(Text(f"{about['machine']}; {versions}"))
+    typer.echo(f"{about['machine']}; {versions}")
 
 
 def _machine() -> dict[str, Any]:
