@@ -23,6 +23,7 @@ from camsweep.platform.chain.quality import Counted, image_counts, quality_of
 from camsweep.platform.chain.sidesets import SideSet, Target, publish, shards_of, write_share
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.reader import SplitReader, open_split
+from camsweep.sweeps.leasing.leases import LeaseLost
 from camsweep.sweeps.store import Store
 
 
@@ -88,6 +89,21 @@ def test_whole_shards_are_not_made_again(reader: SplitReader, tmp_path: Path) ->
     shards = [list(range(32)), list(range(32, 64)), list(range(64, 70))]
     write_share(target, reader.keys, shards, SOLO, make)
     assert asked == list(range(32, 64))
+
+
+def test_who_lost_the_lock_writes_no_shard(reader: SplitReader, tmp_path: Path) -> None:
+    """Another has indexed what is there: other bytes in its place would be damage."""
+    target = Target(Store(str(tmp_path)), "stage", "masks", "val")
+    asked: list[int] = []
+
+    def require() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise LeaseLost("slept")
+
+    with pytest.raises(LeaseLost):
+        write_share(target, reader.keys, [[0], [1], [2]], SOLO, bytes_of, require)
+    assert [target.store.exists(target.shard(n)) for n in range(3)] == [True, False, False]
 
 
 def test_changed_bytes_and_newer_sets_are_refused(reader: SplitReader, tmp_path: Path) -> None:

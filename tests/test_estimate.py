@@ -247,6 +247,9 @@ def test_pictures_that_are_there_take_no_more_room(tmp_path: Path) -> None:
     before = disk(found, history(), store, 1, IMAGES).needed
     folder = f"artefacts/{stages['localize']}/maps-val"
     store.write(f"{folder}/00000.tar", b"x" * 10)
+    half = disk(found, history(), store, 1, IMAGES).needed
+    assert before - half == pytest.approx(10, abs=2), "one that was interrupted is no whole one"
+    store.write(f"{folder}/facts.json", b"")
     after = disk(found, history(), store, 1, IMAGES).needed
     assert before - after == pytest.approx(10 * (1500 + 2.4 * 96**2), abs=2)
     row = measured(1.0, **{f"stage__{name}": stages[name] for name in ("localize", "train")})

@@ -19,7 +19,14 @@ from camsweep.methods.training import load_net
 from camsweep.platform.chain.lessons import AffinityLesson, SegmentLesson
 from camsweep.platform.chain.links import Links, Picture, Split, StoredMaps
 from camsweep.platform.chain.quality import Counted, counted, quality_of
-from camsweep.platform.chain.sidesets import Facts, Target, ensure_set, publish, write_share
+from camsweep.platform.chain.sidesets import (
+    Facts,
+    Target,
+    ensure_set,
+    publish,
+    unasked,
+    write_share,
+)
 from camsweep.platform.context import Progress, Report, RunContext, told_images
 from camsweep.platform.inputs import waiting
 from camsweep.platform.orders import Work, ordered
@@ -84,7 +91,8 @@ def make_set(order: SetOrder, team: Team, report: Report) -> Facts:
         split = Split(order.links, order.split)
         count = len(split.reader)
         with ordered(team, order):
-            _share(order, split, team, told_images(report, trial.id, phase, count, team.world))
+            on_image = told_images(report, trial.id, phase, count, team.world)
+            _share(order, split, team, on_image, require)
         report(Progress(trial.id, phase, count, count))
         require()
         seconds = time.perf_counter() - clock
@@ -99,7 +107,13 @@ def measured(order: SetOrder) -> Counted:
     return counted(Split(order.links, order.split), order.target)
 
 
-def _share(order: SetOrder, split: Split, team: Team, on_image: Callable[[int], None]) -> None:
+def _share(
+    order: SetOrder,
+    split: Split,
+    team: Team,
+    on_image: Callable[[int], None],
+    require: Callable[[], None] = unasked,
+) -> None:
     with team.together():
         draw = DRAWING[order.what](order, split)
         palette = split.reader.manifest.colours if order.what != "labels" else None
@@ -116,7 +130,7 @@ def _share(order: SetOrder, split: Split, team: Team, on_image: Callable[[int], 
             return _grey(picture) if palette is None else label_png(picture, palette)
 
         with torch.inference_mode():
-            write_share(order.target, split.reader.keys, split.shards, team, make)
+            write_share(order.target, split.reader.keys, split.shards, team, make, require)
 
 
 def _labels(order: SetOrder, split: Split) -> Draw:

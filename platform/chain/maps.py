@@ -16,7 +16,7 @@ from camsweep.methods.inference import Maps, localize
 from camsweep.methods.team import Team
 from camsweep.methods.training import load_net
 from camsweep.platform.chain.links import Links, Split, encode_maps
-from camsweep.platform.chain.sidesets import Facts, ensure_set, publish, write_shard
+from camsweep.platform.chain.sidesets import Facts, ensure_set, publish, unasked, write_shard
 from camsweep.platform.context import Progress, Report, RunContext, told_images
 from camsweep.platform.counting import Share, count_share
 from camsweep.platform.evaluation import Evaluation, summed
@@ -63,8 +63,22 @@ class MapsOrder:
         return lambda: maps_share(self, team, None)
 
 
-def maps_share(order: MapsOrder, team: Team, on_image: Callable[[int], None] | None) -> list[Share]:
+def maps_share(
+    order: MapsOrder,
+    team: Team,
+    on_image: Callable[[int], None] | None,
+    require: Callable[[], None] = unasked,
+) -> list[Share]:
     """Make this process's shards of a split's maps.
+
+    A shard that is there is not made again, but where the maps are measured: the counts are of all
+    images.
+
+    Args:
+        order: which maps.
+        team: whose ranks divide the shards.
+        on_image: called with the index of each image that is done.
+        require: called before each shard is written.
 
     Returns:
         On rank 0 the counts of every rank where the split is the one that is measured.
@@ -75,8 +89,13 @@ def maps_share(order: MapsOrder, team: Team, on_image: Callable[[int], None] | N
         split = Split(links, order.split)
         method = load_method(config.method)
         net = load_net(method, config, len(split.reader.manifest.classes), order.weights)
-        numbers = range(team.rank, len(split.groups), team.world)
-        shelf = _Shelf(split, list(numbers))
+        target = links.target("localize", "maps", order.split)
+        numbers = [
+            number
+            for number in range(team.rank, len(split.groups), team.world)
+            if order.split == config.eval_split or not context.store.exists(target.shard(number))
+        ]
+        shelf = _Shelf(split, numbers.copy(), require)
         groups = [group for number in numbers for group in split.groups[number]]
     skip, loaders = context.skip_damaged, context.workers
     if order.split == config.eval_split:
@@ -118,8 +137,8 @@ def maps_share(order: MapsOrder, team: Team, on_image: Callable[[int], None] | N
 class _Shelf:
     """Takes maps in the order of the images, and writes each shard once it has all of its own."""
 
-    def __init__(self, split: Split, numbers: list[int]) -> None:
-        self._split, self._numbers = split, numbers
+    def __init__(self, split: Split, numbers: list[int], require: Callable[[], None]) -> None:
+        self._split, self._numbers, self._require = split, numbers, require
         links = split.links
         self._target = links.target("localize", "maps", split.name)
         self._headline, self._own = links.config.headline, links.config.own_background
@@ -140,6 +159,7 @@ class _Shelf:
     def _write(self) -> None:
         number = self._numbers.pop(0)
         keys = self._split.reader.keys
+        self._require()
         write_shard(self._target, number, ((keys[i], picture) for i, picture in self._held))
         self._held = []
 
@@ -156,7 +176,7 @@ def store_maps(links: Links, weights: Tensors, split: str, team: Team, report: R
         on_image = told_images(report, trial.id, "localize", count, team.world)
         order = MapsOrder(trial, context, weights, split)
         with ordered(team, order):
-            shares = maps_share(order, team, on_image)
+            shares = maps_share(order, team, on_image, require)
         report(Progress(trial.id, "localize", count, count))
         require()
         quality = {}

@@ -13,7 +13,7 @@ import json
 import tarfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from camsweep.methods.team import Team
 from camsweep.shards.decoding import decode_mask
 from camsweep.shards.errors import DamagedSample, InputError
 from camsweep.shards.reader import SplitReader
+from camsweep.sweeps.pictures import FACTS
 from camsweep.sweeps.results import artefact_name
 from camsweep.sweeps.store import Store
 
@@ -58,7 +59,7 @@ class Facts:
         images: how many pictures it has; images that could not be read have none.
         shards: how many files.
         digest: SHA-256 of the names, the lengths and the bytes of all pictures.
-        seconds: what making it took, over all processes.
+        seconds: what making it took; of one that was interrupted, from when it was gone on with.
         quality: metrics against the masks, where the split has them: fractions 0..1.
         format: of these files.
     """
@@ -104,7 +105,7 @@ class Target:
         Raises:
             InputError: a newer camsweep wrote it.
         """
-        name = self.name("facts.json")
+        name = self.name(FACTS)
         if not self.store.exists(name):
             return None
         values: dict[str, Any] = json.loads(self.store.read(name))
@@ -215,8 +216,17 @@ def ensure_set(
 Make = Callable[[int], bytes | None]
 
 
+def unasked() -> None:
+    """For ranks that hold no lock: nothing is asked before they write."""
+
+
 def write_share(
-    target: Target, keys: Sequence[str], shards: Sequence[Sequence[int]], team: Team, make: Make
+    target: Target,
+    keys: Sequence[str],
+    shards: Sequence[Sequence[int]],
+    team: Team,
+    make: Make,
+    require: Callable[[], None] = unasked,
 ) -> None:
     """Write the shards that are this process's and not there yet.
 
@@ -226,14 +236,17 @@ def write_share(
         shards: indices of the images of each shard, the same on every rank.
         team: whose ranks divide the shards.
         make: called once for each image.
+        require: called before each shard is written. Whoever slept through the end of its lease
+            must not put its bytes in the place of those that another has indexed.
     """
     for number in range(team.rank, len(shards), team.world):
         if not target.store.exists(target.shard(number)):
-            found = ((keys[i], make(i)) for i in shards[number])
+            found = [(keys[i], make(i)) for i in shards[number]]
+            require()
             write_shard(target, number, found)
 
 
-def write_shard(target: Target, number: int, pictures: Iterator[tuple[str, bytes | None]]) -> None:
+def write_shard(target: Target, number: int, pictures: Iterable[tuple[str, bytes | None]]) -> None:
     """Write one shard, whole or not at all."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -276,7 +289,7 @@ def publish(
         round(seconds, 3),
         quality(),
     )
-    target.store.write(target.name("facts.json"), json.dumps(asdict(facts), indent=1).encode())
+    target.store.write(target.name(FACTS), json.dumps(asdict(facts), indent=1).encode())
     return facts
 
 
