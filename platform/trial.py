@@ -83,6 +83,7 @@ def run_trial(
     classes = train_reader.manifest.classes
     seconds = {"pretrain": pretrain_seconds, "train": result.seconds}
     journal = list(result.epochs)
+    setup: dict[str, int] = {}
     found: Found
     if "refine" in trial.stages:
         # Where a trial has none of it, none of it is imported.
@@ -93,6 +94,7 @@ def run_trial(
         found, damaged = end, end.skipped
         journal += end.journal
         seconds |= end.seconds
+        setup = end.setup
     else:
         clock = time.perf_counter()
         found, damaged = _evaluated(trial, context, result.tensors, team, report)
@@ -104,6 +106,7 @@ def run_trial(
         "attempts": attempt,
         "workers": result.workers,
         "accumulation": result.accumulation,
+        **setup,
         "classes": list(classes),
         "train_images": len(train_reader) - len(result.skipped),
         "eval_images": len(found.keys),

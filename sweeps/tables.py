@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 #: The format of packs (`sweeps.compacting`): higher, so that versions without packs refuse them.
 PACK_VERSION = 2
 
-#: Columns every trial row has; `config.*`, `metric.*`, `seconds.*`, `stage.*` are added by name.
+#: Columns every trial row has; `config.*` and those of `FAMILIES` are added by name.
 TRIAL = pa.schema(
     [
         ("schema_version", pa.int32()),
@@ -82,6 +82,8 @@ FAMILIES = {
     "metric.": pa.float64(),
     "seconds.": pa.float64(),
     "stage.": pa.string(),
+    "workers.": pa.int32(),
+    "accumulation.": pa.int32(),
     "loss.": pa.float64(),
 }
 

@@ -16,10 +16,11 @@ from PIL import Image
 from ranks import Ranks
 from tiny import build_data, write_profile, write_sweep
 
-from camsweep.platform.chain import making
+from camsweep.platform.chain import making, maps
+from camsweep.platform.chain.exporting import export_predictions
 from camsweep.platform.chain.links import Links, Split, StoredMaps
 from camsweep.platform.chain.quality import image_counts
-from camsweep.platform.chain.sidesets import SideSet
+from camsweep.platform.chain.sidesets import SideSet, Target
 from camsweep.platform.cli.main import main
 from camsweep.platform.context import Progress, RunContext
 from camsweep.platform.prepare import Request, prepare
@@ -226,6 +227,40 @@ def test_an_interrupted_stage_goes_on_at_its_shard(
         assert row[f"metric.{name}"] == pytest.approx(rows["scores"][f"metric.{name}"], abs=1e-4)
 
 
+def test_maps_to_learn_from_go_on_at_their_shard(
+    world: World, rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the measured split are made again: they are counted on the way."""
+    context, trial = world.at("half mapped"), world.trials["affinity"]
+    monkeypatch.setattr("camsweep.platform.chain.sidesets.SHARD", 4)
+    monkeypatch.setattr("camsweep.methods.inference.PIXELS_A_BATCH", 2 * 96 * 96)
+    true_write, written = maps.write_shard, []
+
+    def broken(target: Target, number: int, pictures: Any) -> None:
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        written.append((target.split, number))
+        true_write(target, number, pictures)
+
+    monkeypatch.setattr(maps, "write_shard", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(trial, context, unheard)
+    monkeypatch.setattr(maps, "write_shard", true_write)
+    val = [("val", number) for number in range(4)]
+    assert written == [*val, ("train", 0), ("train", 1)]
+    again: list[tuple[str, int]] = []
+
+    def noted(target: Target, number: int, pictures: Any) -> None:
+        again.append((target.split, number))
+        true_write(target, number, pictures)
+
+    monkeypatch.setattr(maps, "write_shard", noted)
+    row = run_trial(trial, context, unheard)
+    assert again == [("train", 2), ("train", 3)]
+    for name in ("miou", "miou_maps", "miou_pseudo"):
+        assert row[f"metric.{name}"] == pytest.approx(rows["affinity"][f"metric.{name}"], abs=1e-4)
+
+
 def test_what_is_there_is_not_made_again(
     world: World, rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +296,16 @@ def test_exported_predictions_are_the_measured_ones(
         assert (folder / f"{key}.png").read_bytes() == stored.read(index)
     assert Image.open(folder / f"{split.reader.keys[0]}.png").mode == "P"
 
+    # Never one trial's pictures under another's name, nor pictures that nothing is known of.
+    first = (folder / f"{split.reader.keys[0]}.png").read_bytes()
+    words[2] = world.trials["irn"].id
+    assert main(words) == 2
+    assert "predictions of another trial" in capsys.readouterr().err
+    assert (folder / f"{split.reader.keys[0]}.png").read_bytes() == first
+    (tmp_path / "comp6_val_cls.json").unlink()
+    assert main(words) == 2
+    assert "tells of what trial" in capsys.readouterr().err
+
     words[2] = world.trials["crf"].id
     assert main(words) == 2
     assert "has no segmentation network" in capsys.readouterr().err
@@ -294,6 +339,10 @@ def test_damaged_images_have_no_masks_and_are_told(
     for stage in ("localize", "refine", "segment"):
         assert not context.store.names(f"artefacts/{trial.stages[stage]}")
     assert context.store.exists(artefact_name(f"{trial.stages['segment']}-skipping", WEIGHTS))
+    monkeypatch.undo()
+    # What a server asks for is made by the network that the row tells of.
+    folder = export_predictions(context.store, trial.id, context.data, "val", world.folder / "out")
+    assert len(list(folder.glob("*.png"))) == 14
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +360,8 @@ def test_two_workers_make_what_one_makes(
     assert isinstance(found, tuple), repr(found)
     row, said = found
     assert row["workers"] == 2
+    stage = "affinity" if label == "affinity" else "segment"
+    assert (row[f"workers.{stage}"], row[f"accumulation.{stage}"]) == (2, 1)
     for name, value in rows[label].items():
         if name.startswith("metric."):
             assert row[name] == pytest.approx(value, abs=2e-3), name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,7 +14,7 @@ from camsweep.methods.segment.palette import label_png, voc_server_folder
 from camsweep.platform.chain.links import Links, Split
 from camsweep.platform.chain.making import predicting
 from camsweep.platform.context import RunContext
-from camsweep.platform.stages import WEIGHTS, read_tensors
+from camsweep.platform.stages import SKIPPING, WEIGHTS, Tensors, read_tensors
 from camsweep.shards.errors import InputError
 from camsweep.shards.manifest import load_manifest
 from camsweep.shards.places import as_place
@@ -36,7 +38,7 @@ def export_predictions(
     """Write a split's predictions in the layout of the VOC test server.
 
     Every image is predicted as the trial's own were; what is there already is not made again, so
-    that an interrupted export goes on.
+    that an interrupted export goes on. ``comp6_SPLIT_cls.json`` in the folder tells whose it is.
 
     Args:
         store: where the trial is.
@@ -51,23 +53,21 @@ def export_predictions(
         The folder of the pictures.
 
     Raises:
-        InputError: no such trial, it has no segmentation network, or the data are of other classes.
+        InputError: no such trial, it has no segmentation network, the data are of other classes, or
+            the folder has predictions of another trial or of other data.
     """
-    trial = find_segmentation(store, word)
-    row = read_row(store, trial.id)
+    trial, row = find_segmentation(store, word)
     manifest = load_manifest(as_place(data))
-    if row is not None and list(row["classes"]) != list(manifest.classes):
+    if list(row["classes"]) != list(manifest.classes):
         raise InputError(
             f"--data {data}: has {len(manifest.classes)} classes other than the trial's "
             f"{len(row['classes'])}; give data of the same classes in the same order"
         )
     context = RunContext(store, data, "", device=device)
     opened = Split(Links(trial, context), split)
-    name = artefact_name(trial.stages["segment"], WEIGHTS)
-    if not store.exists(name):
-        raise InputError(f"{store}/{name}: is not there; run the trial again")
-    draw = predicting(opened, read_tensors(store, name))
+    draw = predicting(opened, _weights(store, trial.stages["segment"], bool(row["skipped"])))
     folder = out / voc_server_folder(split)
+    _claim(folder, out / f"{folder.name}.json", {"trial": trial.id, "data": manifest.digest})
     count = len(opened.reader)
     for index, key in enumerate(opened.reader.keys):
         path = folder / f"{key}.png"
@@ -82,8 +82,39 @@ def export_predictions(
     return folder
 
 
-def find_segmentation(store: Store, word: str) -> PlannedTrial:
-    """The finished trial whose id begins with a word, with its settings.
+def _weights(store: Store, stage: str, skipped: bool) -> Tensors:
+    """Of the network that a trial's row tells of; one that left out samples lies apart."""
+    folders = [stage, stage + SKIPPING]
+    names = [artefact_name(folder, WEIGHTS) for folder in folders]
+    for name in reversed(names) if skipped else names:
+        if store.exists(name):
+            return read_tensors(store, name)
+    raise InputError(f"{store}/{names[0]}: is not there; delete the trial's row and run it again")
+
+
+def _claim(folder: Path, note: Path, owner: dict[str, str]) -> None:
+    """Note whose pictures a folder has, outside of what is sent to the server.
+
+    Raises:
+        InputError: it has others.
+    """
+    wanted = json.dumps(owner, indent=1)
+    if note.exists():
+        found = note.read_text(encoding="utf-8")
+        if found != wanted:
+            raise InputError(
+                f"{folder}: has predictions of another trial or of other data, as {note} tells "
+                f"({' '.join(found.split())[:200]}); give another --out"
+            )
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: has pictures, and no {note.name} tells of what trial; give another --out"
+        )
+    write_file(note, wanted.encode())
+
+
+def find_segmentation(store: Store, word: str) -> tuple[PlannedTrial, dict[str, Any]]:
+    """The finished trial whose id begins with a word, with its settings, and its row.
 
     Raises:
         InputError: there is none, or several; it has no segmentation network, or its settings mean
@@ -108,4 +139,4 @@ def find_segmentation(store: Store, word: str) -> PlannedTrial:
         raise InputError(
             f"trial '{word}': has no segmentation network; take one of a sweep that sets segment:"
         )
-    return trial
+    return trial, row

@@ -47,6 +47,7 @@ class ChainEnd:
         journal: epochs of the later trainings, in order, under the names of their stage.
         pictures: of the maps' evaluation, the pseudo masks and the predictions.
         segmented: whether the last stage is a segmentation network.
+        setup: `workers.STAGE` and `accumulation.STAGE` of the later trainings.
     """
 
     maps: Measured
@@ -57,6 +58,7 @@ class ChainEnd:
     journal: list[EpochLog]
     pictures: Tensors
     segmented: bool
+    setup: dict[str, int]
 
     @property
     def keys(self) -> list[str]:
@@ -103,6 +105,7 @@ class _Chain:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     skipped: list[str] = field(default_factory=list)
     journal: list[EpochLog] = field(default_factory=list)
+    setup: dict[str, int] = field(default_factory=dict)
 
     def learn(self, lesson: Lesson, split: str) -> StageResult:
         """The weights of a later network."""
@@ -128,6 +131,8 @@ class _Chain:
         )
         self.seconds[lesson.stage] += result.seconds
         self.skipped += result.skipped
+        self.setup[f"workers.{lesson.stage}"] = result.workers
+        self.setup[f"accumulation.{lesson.stage}"] = result.accumulation
         done = self.epochs + len(self.journal)
         self.journal += [
             EpochLog(
@@ -203,6 +208,7 @@ def follow_chain(
         chain.journal,
         pictures,
         links.segments,
+        chain.setup,
     )
 
 
