@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from camsweep.platform import inputs
 from camsweep.platform.attempts import make_jobs, run_job
 from camsweep.platform.data import embedded_data
 from camsweep.platform.prepare import Request, prepare
@@ -35,8 +36,11 @@ def run(tmp_path: Path, artefacts: dict[str, tuple[str, ...]], settings: dict[st
     return rows
 
 
-def test_the_baseline_after_one_epoch_of_pretraining(tmp_path: Path) -> None:
+def test_the_baseline_after_one_epoch_of_pretraining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A tenth of the pretraining: the same code in two minutes, with other numbers."""
+    monkeypatch.setattr(inputs, "PRETRAIN_THREADS", 1)  # two wait for each other beside other tests
     row = run(tmp_path, {}, {"pretrain_epochs": 1})["cam", "crf"]
     maps, masks = row["metric.miou_maps"], row["metric.miou_pseudo"]
     # Seeds 0 to 2 gave 51 to 56, and denseCRF 4.6 to 5.6 points more; half of that is no noise.
