@@ -203,12 +203,24 @@ def test_pictures_show_masks_and_segmentations(world: World, rows: dict[str, Any
     assert found[f"{key}/segment"].shape == found[f"{key}/mask"].shape
 
 
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four images a shard, of two that run through the network together."""
+    monkeypatch.setattr("camsweep.platform.chain.sidesets.SHARD", 4)
+    monkeypatch.setattr("camsweep.methods.inference.PIXELS_A_BATCH", 2 * 96 * 96)
+
+
+def assert_quality(row: dict[str, Any], whole: dict[str, Any]) -> None:
+    """Of an interrupted trial: that of the one that was not."""
+    for name in ("miou", "miou_maps", "miou_pseudo"):
+        assert row[f"metric.{name}"] == pytest.approx(whole[f"metric.{name}"], abs=1e-4)
+
+
+@pytest.mark.usefixtures("small_shards")
 def test_an_interrupted_stage_goes_on_at_its_shard(
     world: World, rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, trial = world.at("interrupted"), world.trials["scores"]
-    monkeypatch.setattr("camsweep.platform.chain.sidesets.SHARD", 4)
-    monkeypatch.setattr("camsweep.methods.inference.PIXELS_A_BATCH", 2 * 96 * 96)
     true_mask, asked = making.pseudo_mask, []
 
     def broken(*args: Any) -> Any:
@@ -223,42 +235,31 @@ def test_an_interrupted_stage_goes_on_at_its_shard(
     assert not context.store.exists(f"trials/{trial.id}.arrow")
     row = run_trial(trial, context, unheard)
     assert len(asked) < 11 + 14, "whole shards were made again"
-    for name in ("miou", "miou_maps", "miou_pseudo"):
-        assert row[f"metric.{name}"] == pytest.approx(rows["scores"][f"metric.{name}"], abs=1e-4)
+    assert_quality(row, rows["scores"])
 
 
+@pytest.mark.usefixtures("small_shards")
 def test_maps_to_learn_from_go_on_at_their_shard(
     world: World, rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of the measured split are made again: they are counted on the way."""
     context, trial = world.at("half mapped"), world.trials["affinity"]
-    monkeypatch.setattr("camsweep.platform.chain.sidesets.SHARD", 4)
-    monkeypatch.setattr("camsweep.methods.inference.PIXELS_A_BATCH", 2 * 96 * 96)
-    true_write, written = maps.write_shard, []
+    true_write, asked = maps.write_shard, []
 
     def broken(target: Target, number: int, pictures: Any) -> None:
-        if len(written) == 6:
+        asked.append((target.split, number))
+        if len(asked) == 7:
             raise KeyboardInterrupt
-        written.append((target.split, number))
         true_write(target, number, pictures)
 
     monkeypatch.setattr(maps, "write_shard", broken)
     with pytest.raises(KeyboardInterrupt):
         run_trial(trial, context, unheard)
-    monkeypatch.setattr(maps, "write_shard", true_write)
-    val = [("val", number) for number in range(4)]
-    assert written == [*val, ("train", 0), ("train", 1)]
-    again: list[tuple[str, int]] = []
-
-    def noted(target: Target, number: int, pictures: Any) -> None:
-        again.append((target.split, number))
-        true_write(target, number, pictures)
-
-    monkeypatch.setattr(maps, "write_shard", noted)
+    val, train = ([(split, number) for number in range(4)] for split in ("val", "train"))
+    assert asked == [*val, *train[:3]]
     row = run_trial(trial, context, unheard)
-    assert again == [("train", 2), ("train", 3)]
-    for name in ("miou", "miou_maps", "miou_pseudo"):
-        assert row[f"metric.{name}"] == pytest.approx(rows["affinity"][f"metric.{name}"], abs=1e-4)
+    assert asked[7:] == train[2:], "whole shards were made again"
+    assert_quality(row, rows["affinity"])
 
 
 def test_what_is_there_is_not_made_again(

@@ -16,7 +16,14 @@ from camsweep.methods.inference import Maps, localize
 from camsweep.methods.team import Team
 from camsweep.methods.training import load_net
 from camsweep.platform.chain.links import Links, Split, encode_maps
-from camsweep.platform.chain.sidesets import Facts, ensure_set, publish, unasked, write_shard
+from camsweep.platform.chain.sidesets import (
+    Facts,
+    Target,
+    ensure_set,
+    publish,
+    unasked,
+    write_shard,
+)
 from camsweep.platform.context import Progress, Report, RunContext, told_images
 from camsweep.platform.counting import Share, count_share
 from camsweep.platform.evaluation import Evaluation, summed
@@ -95,7 +102,7 @@ def maps_share(
             for number in range(team.rank, len(split.groups), team.world)
             if order.split == config.eval_split or not context.store.exists(target.shard(number))
         ]
-        shelf = _Shelf(split, numbers.copy(), require)
+        shelf = _Shelf(split, target, numbers.copy(), require)
         groups = [group for number in numbers for group in split.groups[number]]
     skip, loaders = context.skip_damaged, context.workers
     if order.split == config.eval_split:
@@ -137,11 +144,12 @@ def maps_share(
 class _Shelf:
     """Takes maps in the order of the images, and writes each shard once it has all of its own."""
 
-    def __init__(self, split: Split, numbers: list[int], require: Callable[[], None]) -> None:
-        self._split, self._numbers, self._require = split, numbers, require
-        links = split.links
-        self._target = links.target("localize", "maps", split.name)
-        self._headline, self._own = links.config.headline, links.config.own_background
+    def __init__(
+        self, split: Split, target: Target, numbers: list[int], require: Callable[[], None]
+    ) -> None:
+        self._split, self._target, self._numbers, self._require = split, target, numbers, require
+        config = split.links.config
+        self._headline, self._own = config.headline, config.own_background
         self._held: list[tuple[int, bytes]] = []
         self._last = {number: max(split.shards[number]) for number in numbers}
 
